@@ -1,0 +1,48 @@
+"""Fixtures that every test may use: where the real data is, if it is there."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+
+def _real(name: str) -> Path:
+    """A folder below CHEST_REFSEG_DATA, or a visible skip."""
+    root = os.environ.get("CHEST_REFSEG_DATA")
+    if not root:
+        pytest.skip("real data: CHEST_REFSEG_DATA names no folder")
+    path = Path(root) / name
+    if not path.exists():
+        pytest.skip(f"real data: {name} is not in CHEST_REFSEG_DATA")
+    return path
+
+
+@pytest.fixture(scope="session")
+def qata_dir() -> Path:
+    return _real("QaTa-COV19-v2")
+
+
+@pytest.fixture(scope="session")
+def kvasir_dir() -> Path:
+    return _real("Kvasir-SEG")
+
+
+@pytest.fixture(scope="session")
+def ct_slices_dir() -> Path:
+    return _real("COVID-CT-slices")
+
+
+@pytest.fixture(scope="session")
+def dicom_dir() -> Path:
+    return _real("dicom")
+
+
+@pytest.fixture(scope="session")
+def indiana_dir() -> Path:
+    return _real("ecgen-radiology")
+
+
+settings.register_profile("ci", max_examples=25, deadline=None, derandomize=True)
+settings.register_profile("full", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

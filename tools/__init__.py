@@ -1,0 +1,1 @@
+"""The command line of chest-refseg: ``python -m tools --help``."""

@@ -1,0 +1,56 @@
+"""``python -m tools COMMAND`` or ``chest-refseg COMMAND``: parse arguments, call ``common``, print."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from common import __version__
+from common.errors import user_error
+
+# command -> (module, one line). A module is imported only when its command runs, so that `--help` is quick.
+# Each module has `arguments(parser)` and `main(args) -> int | None` (the exit code).
+COMMANDS = {
+    "phantoms": ("tools.phantoms", "write phantom chest radiographs with lesions, masks and sentences"),
+    "check-data": ("tools.check_data", "check a data set: pairs, sizes, masks, sentences, sides"),
+    "parse": ("tools.parse", "show what is understood of a sentence"),
+    "evaluate": ("tools.evaluate", "score a bundle on a data set"),
+    "segment": ("tools.segment", "segment a folder of images"),
+    "demo": ("tools.demo", "train, evaluate and run the demonstration on phantoms or real images"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; a fault of the user is one line on stderr and exit code 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(
+        prog="chest-refseg", description="Text-guided segmentation of chest images. Research use only."
+    )
+    parser.add_argument("--version", action="version", version=f"chest-refseg {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    wanted = next((a for a in argv if not a.startswith("-")), None)
+    for name, (module, line) in COMMANDS.items():
+        sub = commands.add_parser(name, help=line, description=line[0].upper() + line[1:] + ".")
+        if name == wanted:
+            importlib.import_module(module).arguments(sub)
+    args = parser.parse_args(argv)
+    if args.debug:
+        os.environ["CHEST_REFSEG_DEBUG"] = "1"
+    try:
+        return importlib.import_module(COMMANDS[args.command][0]).main(args) or 0
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        found = user_error(error)
+        if found is None or args.debug:
+            raise
+        print(f"error: {found}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
