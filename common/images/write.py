@@ -1,0 +1,90 @@
+"""Masks in their source's own grid, written all or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.images.meta import shown
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` that takes its place when the block ends well, and is gone when it does not."""
+    handle, name = tempfile.mkstemp(
+        prefix=".writing-", suffix="".join(path.suffixes[-2:])[-16:], dir=path.parent
+    )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    # mkstemp gives 0600; the file should be as readable as any other that the user writes.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_mask(mask_stored: np.ndarray, source_meta: dict, path: str | Path) -> None:
+    """Write a mask in the stored grid of its source: PNG (0 and 255) or NIfTI (0 and 1, with the source's affine).
+
+    A NIfTI mask of a NIfTI source keeps its number of axes and its header's codes and units.
+
+    Args:
+        mask_stored: (W, H) or (1, W, H), in the stored grid (after ``Invertd``); above or equal 0.5 is lesion.
+        source_meta: The meta that ``ChestReader`` gave.
+        path: Ends with ``.png``, ``.nii`` or ``.nii.gz``; its folder exists.
+
+    Raises:
+        UserError: Another ending.
+        ValueError: The mask is not in the source's grid.
+    """
+    path = Path(path)
+    mask = np.asarray(mask_stored)
+    mask = mask[0] if mask.ndim == 3 and len(mask) == 1 else mask
+    grid = tuple(int(n) for n in source_meta["spatial_shape"])
+    if mask.shape != grid:
+        raise ValueError(f"a mask of shape {mask.shape} for a source whose stored grid is {grid}")
+    mask = (mask >= 0.5).astype(np.uint8)
+    if path.name.lower().endswith(".png"):
+        from PIL import Image
+
+        with replacing(path) as temporary:
+            Image.fromarray(mask.T * np.uint8(255)).save(temporary, format="PNG")
+    elif path.name.lower().endswith((".nii", ".nii.gz")):
+        image = _nifti(mask, source_meta)
+        with replacing(path) as temporary:
+            image.to_filename(temporary)
+    else:
+        raise UserError(f"{shown(path)}: masks are written as .png, .nii or .nii.gz; choose one of these")
+
+
+def _nifti(mask: np.ndarray, source_meta: dict):
+    import nibabel
+
+    if source_meta["format"] == "nifti":
+        from common.images.nifti import open_nifti
+
+        source = open_nifti(Path(source_meta["filename_or_obj"]))
+        header = source.header.copy()
+        header.set_data_dtype(np.uint8)
+        header.set_slope_inter(1, 0)
+        header["cal_min"], header["cal_max"] = 0, 0
+        return type(source)(mask.reshape(source.shape), source.affine, header)
+    image = nibabel.Nifti1Image(mask[..., None], np.asarray(source_meta["affine"], float))
+    image.header.set_xyzt_units("mm")
+    return image
