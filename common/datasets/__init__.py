@@ -1,0 +1,5 @@
+"""Data sets as MONAI datalists: dictionaries of image, label, text_prompt, laterality, subject and source."""
+
+from common.datasets.load import list_dataset, load_dataset
+
+__all__ = ["list_dataset", "load_dataset"]

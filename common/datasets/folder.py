@@ -1,0 +1,152 @@
+"""Any folder with a table of images, masks and sentences.
+
+The table is a CSV (or xlsx) in the folder with the columns ``image``, ``mask`` and ``text``, and if wanted
+``laterality``, ``subject`` and ``split``; the names are matched without regard to case. Paths are relative to
+the table, or to a folder ``images``, ``masks`` and the like beside it. A mask in PNG has no orientation: it
+is taken as displayed, also where its image is a DICOM file whose pixels are stored turned or flipped.
+
+``laterality`` is ``image`` (left is the left of the picture) or ``patient``. It is never guessed: a table
+without the column needs the argument ``laterality=...``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.datasets.listing import (
+    LATERALITIES,
+    SHEETS,
+    Fault,
+    Files,
+    Listing,
+    Pair,
+    child,
+    need_columns,
+    read_sheet,
+)
+from common.errors import UserError
+
+FRACTION_RULE = "rounded"
+COLUMNS = {
+    "image": ("image", "image_path"),
+    "mask": ("mask", "label", "mask_path"),
+    "text": ("text", "description", "sentence", "caption"),
+    "laterality": ("laterality",),
+    "subject": ("subject", "patient", "patient_id"),
+    "split": ("split",),
+}
+IMAGE_FOLDERS = ("images", "image", "img", "frames", "original")
+MASK_FOLDERS = ("masks", "mask", "labels", "labelcol", "ground-truths", "ground truth")
+_SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation"}
+_SPLITS |= {"validation": "validation", "test": "test", "testing": "test"}
+
+
+def _tables(folder: Path) -> list[Path]:
+    """Tables directly in ``folder`` that have an image, a mask and a sentence column."""
+    if not folder.is_dir():
+        return []
+    tables = []
+    for entry in sorted(folder.iterdir()):
+        if entry.suffix.lower() in SHEETS and not entry.name.startswith("~$"):
+            rows = read_sheet(entry, COLUMNS)
+            if rows and {"image", "mask", "text"} <= rows[0].keys():
+                tables.append(entry)
+    return tables
+
+
+def found(folder: Path) -> bool:
+    """Whether ``folder`` holds such a table."""
+    return bool(_tables(folder))
+
+
+def find_table(root: Path) -> Path:
+    """The table at ``root``, which is the table itself or its folder."""
+    if root.is_file():
+        return root
+    tables = _tables(root)
+    if len(tables) > 1:
+        tables = [t for t in tables if t.stem.lower() == "captions"] or tables
+    if not tables:
+        raise UserError(
+            f"{root}: has no CSV with columns image, mask and text; write one, or name another folder"
+        )
+    if len(tables) > 1:
+        names = ", ".join(t.name for t in tables)
+        raise UserError(
+            f"{root}: several tables with image, mask and text ({names}); give the path of one of them"
+        )
+    return tables[0]
+
+
+class _Paths:
+    """What a cell of the table means: a path relative to the table, else a file of the usual folders."""
+
+    def __init__(self, base: Path, folders: tuple[str, ...]):
+        self.base = base
+        inner = [entry for name in folders if (entry := child(base, name)) is not None]
+        self.files = Files(*inner)
+
+    def find(self, cell: str) -> Path | None:
+        direct = self.base / cell
+        if cell and direct.is_file():
+            return direct
+        return self.files.find(Path(cell).name) if cell else None
+
+
+def read(
+    root: Path,
+    laterality: str | None = None,
+    *,
+    name: str = "csv",
+    grammar: str = "chest",
+    kind: str = "radiograph",
+) -> Listing:
+    """All pairs of the table at ``root``.
+
+    Args:
+        root: the table or its folder.
+        laterality: of all sentences, where the table has no column ``laterality``; must not contradict the
+        column.
+        name: what the pairs' source is called.
+        grammar: of the sentences.
+        kind: of the images, for zones.
+
+    Raises:
+        UserError: no table, no such column, no laterality.
+    """
+    path = find_table(root)
+    rows = read_sheet(path, COLUMNS)
+    need_columns(path, rows, COLUMNS, "image", "mask", "text")
+    if laterality is not None and laterality not in LATERALITIES:
+        raise UserError(f"laterality: {laterality!r} is unknown; use 'image' or 'patient'")
+    if "laterality" not in rows[0] and laterality is None:
+        raise UserError(
+            f"{path}: has no column laterality; add it, or give laterality=image (left of the picture) "
+            "or laterality=patient (the patient's left)"
+        )
+    listing = Listing(name, path.parent, grammar, kind)
+    images, masks = _Paths(path.parent, IMAGE_FOLDERS), _Paths(path.parent, MASK_FOLDERS)
+    for number, row in enumerate(rows, start=2):
+        where = f"{path.name}:{number}"
+        split = _SPLITS.get(row.get("split", "train").lower())
+        side = (row.get("laterality") or laterality or "").lower()
+        image, mask = images.find(row["image"]), masks.find(row["mask"])
+        problems = []
+        if image is None:
+            problems.append(f"no image {row['image'] or '(empty)'}")
+        if mask is None:
+            problems.append(f"no mask {row['mask'] or '(empty)'}")
+        if not row["text"]:
+            problems.append(f"{row['image']} has no sentence")
+        if split is None:
+            problems.append(f"split {row['split']!r} is none of train, validation, test")
+        if side not in LATERALITIES:
+            problems.append(f"laterality {side or '(empty)'} is neither image nor patient")
+        elif laterality is not None and side != laterality:
+            problems.append(f"laterality is {side}, but laterality={laterality} was given")
+        if problems:
+            listing.faults += [Fault(split or "train", f"{where}: {problem}") for problem in problems]
+        else:
+            subject = row.get("subject") or image.stem.lower()
+            listing.pairs.append(Pair(image, mask, row["text"], side, subject, split, where))
+    return listing

@@ -1,0 +1,142 @@
+"""``load_dataset``: a data set on the disk as a MONAI datalist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from common.datasets import folder, kvasir, mosmed, qata
+from common.datasets.listing import LATERALITIES, SPLITS, Listing
+from common.datasets.splits import fraction_rows, limit_rows
+from common.errors import UserError
+
+_FOUND: dict[str, Callable[[Path], bool]] = {
+    "qata": qata.found,
+    "mosmed": mosmed.found,
+    "kvasir": lambda root: kvasir.found(root, "kvasir"),
+    "clinicdb": lambda root: kvasir.found(root, "clinicdb"),
+    "csv": folder.found,
+}
+NAMES = ("auto", *_FOUND)
+_RULES = {"mosmed": mosmed.FRACTION_RULE}
+_DEPTH = 2  # an archive often unpacks into a folder in a folder
+
+
+def find_dataset(name: str, root: str | Path) -> tuple[str, Path]:
+    """The data set at or below ``root``: its name and its own folder.
+
+    ``root`` itself is looked at first, then its folders, then theirs; at the first depth with a data set
+    there must be just one. In each folder the layouts are tried in the order qata, mosmed, kvasir, clinicdb,
+    csv. A path of a table is a ``csv`` data set.
+
+    Raises:
+        UserError: unknown name, no such folder, nothing found, or several.
+    """
+    if name not in NAMES:
+        raise UserError(f"dataset: {name!r} is unknown; use one of {', '.join(NAMES)}")
+    root = Path(root).expanduser()
+    if not root.exists():
+        raise UserError(f"{root}: no such folder; give the folder of the data set")
+    if root.is_file():
+        if name not in ("auto", "csv"):
+            raise UserError(f"{root}: is a file; the data set {name} is a folder")
+        return "csv", root
+    level = [root]
+    for _ in range(_DEPTH + 1):
+        hits = []
+        for place in level:
+            match = next((n for n, test in _FOUND.items() if name in ("auto", n) and test(place)), None)
+            if match:
+                hits.append((match, place))
+        if len(hits) > 1:
+            names = ", ".join(place.name for _, place in hits)
+            raise UserError(f"{root}: holds several data sets ({names}); give the folder of one of them")
+        if hits:
+            return hits[0]
+        level = [entry for place in level for entry in sorted(place.iterdir()) if entry.is_dir()]
+    what = "no data set in a known layout" if name == "auto" else f"no data set {name}"
+    raise UserError(f"{root}: holds {what}; the layouts are described in docs/your-own-data.md")
+
+
+def list_dataset(name: str, root: str | Path, laterality: str | None = None) -> Listing:
+    """All pairs and faults of the data set at or below ``root``.
+
+    Args:
+        name: ``"auto"``, ``"qata"``, ``"mosmed"``, ``"kvasir"``, ``"clinicdb"`` or ``"csv"``.
+        root: its folder, one above it, or (``csv``) the table.
+        laterality: for a ``csv`` table without that column. The published sets declare ``"image"``
+        themselves, and
+            another value is refused.
+    """
+    name, place = find_dataset(name, root)
+    if name == "csv":
+        return folder.read(place, laterality)
+    if laterality not in (None, "image"):
+        if laterality not in LATERALITIES:
+            raise UserError(f"laterality: {laterality!r} is unknown; use 'image' or 'patient'")
+        raise UserError(
+            f"laterality: the sentences of {name} name the sides of the picture; leave laterality out"
+        )
+    if name in ("kvasir", "clinicdb"):
+        return kvasir.read(place, name)
+    return {"qata": qata, "mosmed": mosmed}[name].read(place)
+
+
+def load_dataset(
+    name: str,
+    root: str | Path,
+    split: str,
+    *,
+    fraction: float = 1.0,
+    seed: int = 0,
+    limit: int | None = None,
+    laterality: str | None = None,
+) -> list[dict[str, str]]:
+    """A split of a data set, for MONAI's ``Dataset(data=...)``.
+
+    Args:
+        name: see :func:`list_dataset`; ``"auto"`` tells the layout by itself.
+        root: folder of the data set, or one above it.
+        split: ``"train"``, ``"validation"``, ``"test"`` or ``"trainval"`` (the first two together).
+        fraction: labelled part as the papers draw it (:func:`common.datasets.splits.fraction_rows`).
+        seed: of the draws of ``fraction`` and ``limit``.
+        limit: at most so many rows, drawn after ``fraction``; the order of the sheet is kept.
+        laterality: ``"image"`` or ``"patient"``, for a ``csv`` table that has no such column.
+
+    Returns:
+        Dictionaries of strings: ``image`` and ``label`` (paths), ``text_prompt`` (the raw sentence),
+        ``laterality``, ``subject``, ``source`` (the data set's name).
+
+    Raises:
+        UserError: nothing found, rows with faults in this split (the first three and their number), an empty
+        split.
+    """
+    if split not in (*SPLITS, "trainval"):
+        raise UserError(f"split: {split!r} is unknown; use train, validation, test or trainval")
+    listing = list_dataset(name, root, laterality)
+    parts = ("train", "validation") if split == "trainval" else (split,)
+    faults = [fault.line for fault in listing.faults if fault.split in parts]
+    if faults:
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise UserError(
+            f"{listing.root}: {len(faults)} faults in split {split}: {'; '.join(faults[:3])}{more}; "
+            "run 'python -m tools check-data' on it for all"
+        )
+    pairs = [pair for pair in listing.pairs if pair.split in parts]
+    if not pairs:
+        have = ", ".join(f"{s} ({n})" for s in SPLITS if (n := sum(p.split == s for p in listing.pairs)))
+        raise UserError(f"{listing.root}: has no rows of split {split}; it has {have or 'none'}")
+    rule = _RULES.get(listing.name, "rounded")
+    pairs = [pairs[row] for row in fraction_rows([p.image.name for p in pairs], fraction, seed, rule)]
+    pairs = [pairs[row] for row in limit_rows(len(pairs), limit, seed)]
+    return [
+        {
+            "image": str(pair.image),
+            "label": str(pair.mask),
+            "text_prompt": pair.text,
+            "laterality": pair.laterality,
+            "subject": pair.subject,
+            "source": listing.name,
+        }
+        for pair in pairs
+    ]

@@ -1,0 +1,60 @@
+"""Parts of a training set: label fractions as the papers draw them, and small draws for quick runs."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+from common.errors import UserError
+
+FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.15, 0.25, 0.50, 1.0)
+_PAPER_SEED = 42
+
+
+def fraction_rows(
+    names: Sequence[str], fraction: float, seed: int = 0, rule: Literal["rounded", "sorted-floor"] = "rounded"
+) -> list[int]:
+    """Row numbers, in their old order, of the labelled part of a training set.
+
+    Args:
+        names: image names in the sheet's order.
+        fraction: one of :data:`FRACTIONS`.
+        seed: 0 is the papers' draw (``random.Random(42)``); each further seed is another draw.
+        rule: ``"rounded"`` shuffles the rows as they stand and takes ``round(n * fraction)``: QaTa-COV19's
+            57/114/286/572/857/1429/2858 of 5,716 at 1/2/5/10/15/25/50 %. ``"sorted-floor"`` sorts the names
+            first and takes the floor: MosMedData+'s 21/43/109/218/327/545/1091 of 2,183. Draws of one seed
+            are nested.
+
+    Raises:
+        UserError: for another fraction.
+
+    Source: Semi-MedRef's released split script (QaTa-COV19 and MosMedData+ at 1, 2, 5, 15 %).
+    """
+    if fraction not in FRACTIONS:
+        known = ", ".join(f"{f:g}" for f in FRACTIONS)
+        raise UserError(f"fraction: {fraction!r} is none of the label fractions; use one of {known}")
+    rows = list(range(len(names)))
+    if fraction == 1:
+        return rows
+    if rule == "sorted-floor":
+        rows.sort(key=lambda row: names[row])
+        count = math.floor(len(rows) * fraction)
+    else:
+        count = round(len(rows) * fraction)
+    random.Random(_PAPER_SEED + seed).shuffle(rows)
+    return sorted(rows[: max(1, count)])
+
+
+def limit_rows(total: int, limit: int | None, seed: int = 0) -> list[int]:
+    """Row numbers, in their old order, of ``limit`` rows drawn without replacement; all if there are fewer.
+
+    Raises:
+        UserError: ``limit`` is below 1.
+    """
+    if limit is None or limit >= total:
+        return list(range(total))
+    if limit < 1:
+        raise UserError(f"limit: {limit} rows cannot be drawn; use 1 or more, or null for all")
+    return sorted(random.Random(seed).sample(range(total), limit))
