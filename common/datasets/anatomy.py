@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter, zoom
 
-_LINES = 512  # side of the canvas on which bones and vessels are drawn, whatever the picture's size
+_LINES = 320  # side of the canvas on which bones and vessels are drawn, whatever the picture's size
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class _Canvas:
         py = (0.45 + sin * dx + cos * dy) * _LINES
         points = [(float(a), float(b)) for a, b in zip(px, py, strict=True)]
         pixels = max(1, round(width * _LINES))
-        self.pen.line(points, fill=round(255 * value), width=pixels, joint="curve")
+        self.pen.line(points, fill=round(255 * value), width=pixels)
 
     def array(self, size: int, blur: float) -> np.ndarray:
         """The canvas as (size, size) float32 in [0, 1], blurred by ``blur`` (picture sides)."""
@@ -139,7 +139,7 @@ class _Canvas:
 def _ribs(who: Patient, size: int) -> np.ndarray:
     """Ribs with brighter rims: broad bands falling outwards behind, steeper ones coming back in front."""
     back, front = _Canvas(who), _Canvas(who)
-    t = np.linspace(0, 1, 40)
+    t = np.linspace(0, 1, 24)
     for canvas, behind in ((back, True), (front, False)):
         for number in range(9 if behind else 6):
             start = 0.075 + 0.066 * (number + 0.5 * who.rib_phase) + (0.0 if behind else 0.16)
@@ -163,7 +163,7 @@ def _ribs(who: Patient, size: int) -> np.ndarray:
 def _shoulders(who: Patient, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Clavicles with scapulae and arms' heads, and the spine with its bodies."""
     bones, spine = _Canvas(who), _Canvas(who)
-    t = np.linspace(0, 1, 40)
+    t = np.linspace(0, 1, 24)
     for side in (-1, 1):
         xs = who.centre + side * (0.035 + 0.36 * t)
         ys = who.top + 0.055 - 0.075 * t + 0.028 * np.sin(2 * np.pi * t)

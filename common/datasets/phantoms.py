@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import binary_dilation, label
+from scipy.ndimage import binary_dilation, gaussian_filter, label
 
 from common.datasets import anatomy
 from common.errors import UserError
@@ -175,6 +175,7 @@ def draw(index: int, size: int = 128, seed: int = 0) -> Phantom:
     opacities, named = _place(rng, who, crowded=index % 2 == 1)
     cloud = 1 + 0.22 * anatomy.texture(rng, size, 24)
     lung = anatomy.clear_lung(who, size)
+    seen = gaussian_filter(lung.astype(float), 0.008 * size)  # disease stops at the lung's wall, softly
     density = np.zeros((size, size))
     masks = [np.zeros((size, size), dtype=bool) for _ in range(2)]
     for number, one in enumerate(opacities):
@@ -186,7 +187,7 @@ def draw(index: int, size: int = 128, seed: int = 0) -> Phantom:
         for part in (opacities[:named], opacities[named:])
     )
     return Phantom(
-        image=anatomy.draw(who, size, density * np.clip(cloud, 0.4, 1.3)),
+        image=anatomy.draw(who, size, density * np.clip(cloud, 0.4, 1.3) * seen),
         mask=masks[0],
         others=masks[1],
         findings=Findings(grammar="chest", zones=zones, count=named),
