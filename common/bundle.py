@@ -1,0 +1,131 @@
+"""What every bundle's configuration imports first: where the bundle is, its weights, and errors of one line.
+
+Importing this module installs the excepthook that prints a :class:`common.errors.UserError` as one line, also under
+``python -m monai.bundle run``, where MONAI alone prints dozens.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import logging
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .errors import UserError, install_excepthook
+
+BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
+
+
+def quiet() -> None:
+    """Silence messages that tell a user nothing they could act on."""
+    # every LoadImage says that NVIDIA's image codec is missing, with or without a GPU, whatever reader is named
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*nvImageCodec.*")
+    warnings.filterwarnings("ignore", message=".*config_file.*_target_.*", category=UserWarning)
+    # "Engine run resuming from iteration 0" and the like at every validation; StatsHandler says what matters
+    logging.getLogger("ignite.engine.engine").setLevel(logging.WARNING)
+    # torch 2.x: GradScaler's old name (MONAI's trainer), jit deprecations
+    warnings.filterwarnings("ignore", category=FutureWarning, module="monai.*")
+
+
+install_excepthook()
+quiet()
+
+
+def _metadata(folder: Path) -> dict[str, Any] | None:
+    """The bundle's ``configs/metadata.json``, or None where there is none."""
+    path = folder / "configs" / "metadata.json"
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: is no JSON ({error}); restore the file") from error
+
+
+def root(name: str) -> str:
+    """The folder of the bundle ``name``, wherever the program was started from.
+
+    The working directory if it is that bundle, else ``bundles/<name>`` beside the package ``common``.
+
+    Raises:
+        UserError: where neither is there, or the installed packages are not those the bundle requires.
+    """
+    for folder in (Path.cwd(), BUNDLES / name):
+        metadata = _metadata(folder)
+        if metadata is not None and metadata.get("name") == name:
+            check_versions(metadata, folder)
+            return str(folder.resolve())
+    raise UserError(
+        f"bundle '{name}' is neither the working directory nor {BUNDLES / name}; name its folder: --bundle_root DIR"
+    )
+
+
+def check_versions(metadata: dict[str, Any], folder: Path) -> None:
+    """Refuse a bundle whose ``required_packages_version`` names another version of ``chest-refseg``.
+
+    Other packages that differ are a warning: the pinned set is the tested one, not the only one that works.
+    """
+    for package, wanted in metadata.get("required_packages_version", {}).items():
+        if package == "chest-refseg":
+            if wanted != __version__:
+                raise UserError(
+                    f"{folder / 'configs' / 'metadata.json'}: the bundle needs chest-refseg {wanted}, "
+                    f"installed is {__version__}; install that version or take the bundle of this one"
+                )
+            continue
+        try:
+            found = version(package)
+        except PackageNotFoundError:
+            logging.getLogger(__name__).warning("%s %s is not installed; %s needs it", package, wanted, folder.name)
+            continue
+        if found.split("+")[0] != wanted:
+            logging.getLogger(__name__).warning("%s is %s; %s was tested with %s", package, found, folder.name, wanted)
+
+
+def weights(path: str | Path) -> str:
+    """``path``, if there is a file.
+
+    Raises:
+        UserError: if not, with the command that makes it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"{path}: there are no trained weights; train them (python -m monai.bundle run training --config_file "
+            f"CONFIG --dataset_dir DIR) or copy a model.pt to that place"
+        )
+    return str(path)
+
+
+def required(value: Any, key: str, meaning: str) -> Any:
+    """``value``, if the user gave one.
+
+    Raises:
+        UserError: for None or an empty string, naming the key and what it is for.
+    """
+    if value in (None, ""):
+        raise UserError(f"--{key} is not given: {meaning}")
+    return value
+
+
+def running_config() -> dict[str, Any]:
+    """The merged configuration, overrides included, that the calling expression is part of.
+
+    MONAI hands no component the configuration it comes from, so the parser is looked up among the callers. A program
+    that builds its components by hand gets an empty dict.
+    """
+    from monai.bundle import ConfigParser
+
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, ConfigParser):
+            return copy.deepcopy(caller.get())
+        frame = frame.f_back
+    return {}

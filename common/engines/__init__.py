@@ -1,0 +1,21 @@
+"""Ignite handlers of training and evaluation: checkpoints, randomness, logging, scores."""
+
+from .checkpoint import BestCheckpoint, LastCheckpoint
+from .precision import amp_dtype
+from .records import GradientNorm, History, LossTerms, Progress
+from .scores import ScoreCases
+from .seed import SeedEachEpoch
+from .stop import EarlyStop
+
+__all__ = [
+    "BestCheckpoint",
+    "EarlyStop",
+    "GradientNorm",
+    "History",
+    "LastCheckpoint",
+    "LossTerms",
+    "Progress",
+    "ScoreCases",
+    "SeedEachEpoch",
+    "amp_dtype",
+]

@@ -1,0 +1,215 @@
+"""Checkpoints that survive a kill at any moment.
+
+MONAI's and Ignite's savers remove the old file before the new one is written; here a file is written beside the old
+one, synced to disk and moved over it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from common import __version__
+from common.errors import UserError
+
+# Keys of a configuration that do not change what is computed: two runs may differ in them and still be one.
+FREE_KEYS = frozenset({"resume", "bundle_root", "dataset_dir", "output_dir", "weights", "max_seconds", "progress"})
+
+
+def replace_file(path: Path, write: Any) -> None:
+    """Write a file so that ``path`` holds either the old or the new content, whatever happens.
+
+    Args:
+        path: the file.
+        write: called with an open binary file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error.strerror}); free space or name another folder") from error
+    partial.replace(path)
+
+
+def plain(module: torch.nn.Module) -> torch.nn.Module:
+    """The network inside ``DistributedDataParallel`` or ``torch.compile``."""
+    while isinstance(module, torch.nn.parallel.DistributedDataParallel) or hasattr(module, "_orig_mod"):
+        module = module.module if isinstance(module, torch.nn.parallel.DistributedDataParallel) else module._orig_mod
+    return module
+
+
+def what_counts(config: Mapping[str, Any]) -> dict[str, str]:
+    """The part of a configuration that changes what is computed, each top-level key as canonical JSON."""
+    return {
+        key: json.dumps(value, sort_keys=True, default=str)
+        for key, value in sorted(config.items())
+        if key not in FREE_KEYS and not key.startswith("_")
+    }
+
+
+def provenance() -> dict[str, Any]:
+    """Commit and versions that a run was made with."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=here, capture_output=True, text=True, check=True, timeout=20,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        commit = "unknown: not a git checkout"
+    import ignite
+    import monai
+    import numpy
+
+    versions = {
+        "chest-refseg": __version__, "python": platform.python_version(), "torch": torch.__version__,
+        "monai": monai.__version__, "ignite": ignite.__version__, "numpy": numpy.__version__,
+    }  # fmt: skip
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    return {"commit": commit, "versions": versions, "device": device}
+
+
+class BestCheckpoint:
+    """Save the network's weights when a metric of the evaluator is better than ever before.
+
+    Beside ``model.pt`` stands ``model.json``: the merged configuration, seed, commit, versions, a fingerprint of the
+    training data, and the metric's value.
+
+    Args:
+        network: what is trained; saved without wrappers, as a flat state dict.
+        path: the file, usually ``models/model.pt`` of the bundle.
+        metric: the name in ``engine.state.metrics``; greater is better.
+        sidecar: what ``model.json`` holds beside the metric.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        path: str | Path,
+        metric: str,
+        sidecar: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.network, self.path, self.metric = network, Path(path), metric
+        self.sidecar = dict(sidecar or {})
+        self.best: float | None = None
+        self.epoch = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the evaluator, after its metrics."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Compare and, if better, save."""
+        value = float(engine.state.metrics[self.metric])
+        if value != value or (self.best is not None and value <= self.best):
+            return
+        self.best, self.epoch = value, engine.state.epoch
+        if engine.state.rank == 0:
+            state = plain(self.network).state_dict()
+            replace_file(self.path, lambda file: torch.save(state, file))
+            text = json.dumps(
+                {"metric": self.metric, "value": value, "epoch": self.epoch, **provenance(), **self.sidecar},
+                indent=4, default=str,
+            )  # fmt: skip
+            replace_file(self.path.with_suffix(".json"), lambda file: file.write(text.encode()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best value so far and its epoch."""
+        return {"best": self.best, "epoch": self.epoch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the threshold of an interrupted run."""
+        self.best, self.epoch = state["best"], state["epoch"]
+
+
+class LastCheckpoint:
+    """Write everything that training needs to go on at the end of every epoch, and continue from it.
+
+    Attach it last: what other handlers do at the end of an epoch is then part of what is saved.
+
+    Args:
+        path: the file, ``<output_dir>/last.pt``.
+        state: what is saved by name: anything with ``state_dict`` and ``load_state_dict`` (network, optimizer,
+            scheduler, loss with a schedule, EMA, early stop, best checkpoint, history). The trainer's ``GradScaler``
+            is added by itself.
+        config: the merged configuration; a checkpoint of another one is refused.
+        resume: continue from ``path`` if it is there; if False, a file that is there is an error.
+    """
+
+    def __init__(
+        self, path: str | Path, state: Mapping[str, Any], config: Mapping[str, Any], resume: bool = False
+    ) -> None:
+        self.path, self.resume = Path(path), resume
+        self.state = {name: item for name, item in state.items() if hasattr(item, "state_dict")}
+        self.config = what_counts(config)
+        if self.path.exists() and not resume:
+            raise UserError(
+                f"{self.path}: a run was begun in this folder; continue it with --resume true, "
+                f"or give another --output_dir, or remove the file"
+            )
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the trainer, after all other handlers."""
+        engine.add_event_handler(Events.STARTED, self.restore)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def _items(self, engine: Engine) -> dict[str, Any]:
+        items = {n: plain(i) if isinstance(i, torch.nn.Module) else i for n, i in self.state.items()}
+        if engine.scaler is not None:
+            items["scaler"] = engine.scaler
+        return items
+
+    def save(self, engine: Engine) -> None:
+        """Write the file (rank 0)."""
+        if engine.state.rank:
+            return
+        content = {name: item.state_dict() for name, item in self._items(engine).items()}
+        content["_run"] = {
+            "epoch": engine.state.epoch,
+            "iteration": engine.state.iteration,
+            "stopped": bool(engine.should_terminate),
+            "config": self.config,
+        }
+        replace_file(self.path, lambda file: torch.save(content, file))
+
+    def restore(self, engine: Engine) -> None:
+        """Continue from the file, if asked to and it is there."""
+        if not self.resume:
+            return
+        log = logging.getLogger("resume")
+        if not self.path.exists():
+            log.info("%s is not there yet: training starts from the beginning", self.path)
+            return
+        try:
+            content = torch.load(self.path, map_location=engine.state.device, weights_only=True)
+        except Exception as error:
+            raise UserError(f"{self.path}: cannot be read ({type(error).__name__}); remove it to start anew") from error
+        run = content["_run"]
+        before = run["config"]
+        other = sorted(k for k in before.keys() | self.config.keys() if before.get(k) != self.config.get(k))
+        if other:
+            raise UserError(
+                f"{self.path}: was written with another configuration ({', '.join(other)} differ); "
+                f"resume with the same one, or give another --output_dir"
+            )
+        for name, item in self._items(engine).items():
+            item.load_state_dict(content[name])
+        engine.state.epoch, engine.state.iteration = run["epoch"], run["iteration"]
+        log.info("continuing after epoch %d from %s", run["epoch"], self.path)
+        if run["stopped"]:
+            log.info("this run had stopped early: nothing is left to do")
+            engine.terminate()

@@ -1,0 +1,99 @@
+"""The evaluator as a handler: one row an image, one summary, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch.distributed as dist
+from ignite.engine import Engine, Events
+
+from common.errors import UserError
+from common.images import read_image, to_display
+from common.metrics import format_table, score_case, summarise, write_scores
+from common.prompts import parse
+
+
+class ScoreCases:
+    """Score every image of an evaluation and write ``scores.csv``, ``summary.json`` and ``table.txt``.
+
+    Args:
+        folder: where the files go.
+        grammar: of the sentences, for text-mask consistency.
+        grid: ``"source"``: predictions, inverted to the file's own grid, against the mask as the file holds it, so
+            that the numbers are those of the written masks. ``"network"``: both at the network's size, as the papers
+            do; the table says so.
+        about: what ``summary.json`` says of the run (bundle, data, seed).
+        kind: of image, as :mod:`common.prompts.zones` names it; None takes the grammar's usual one.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        grammar: str,
+        grid: Literal["source", "network"] = "source",
+        about: Mapping[str, Any] | None = None,
+        kind: str | None = None,
+    ) -> None:
+        if grid not in ("source", "network"):
+            raise UserError(
+                f"scored_grid is {grid!r}; write 'source' (the files' own grids) or 'network' (the papers')"
+            )
+        self.folder, self.grammar, self.grid, self.kind = Path(folder), grammar, grid, kind
+        self.about = dict(about or {})
+        self.rows: list[dict[str, Any]] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to an evaluator whose post-processing gives binary ``pred``."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
+
+    def start(self, engine: Engine) -> None:
+        """Begin an evaluation."""
+        self.rows = []
+
+    def __call__(self, engine: Engine) -> None:
+        """Score one decollated batch."""
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):
+            self.rows.append(self.score(item, output["pred"]))
+
+    def score(self, item: Mapping[str, Any], pred: Any) -> dict[str, Any]:
+        """The row of one image: ``item`` as the transforms left it, ``pred`` (1, ., .) binary."""
+        meta = item["image"].meta
+        case = {key: item.get(key) for key in ("subject", "source", "text_prompt")}
+        case["image"] = str(meta["filename_or_obj"])
+        found = np.asarray(pred.cpu())[0] > 0.5
+        spacing = None
+        if self.grid == "network":
+            truth = np.asarray(item["label"].cpu())[0] > 0.5
+        else:
+            label = str(item["label"].meta["filename_or_obj"])
+            stored, label_meta = read_image(label)
+            # a mask that knows no orientation lies on its image's stored grid
+            display = label_meta["display"] if label_meta["orientation_source"] else meta["display"]
+            truth = to_display(stored, display) > 0.5
+            found = to_display(found, meta["display"])
+            if found.shape != truth.shape:
+                raise UserError(
+                    f"{label}: the mask is {truth.shape[1]} x {truth.shape[0]} pixels, its image "
+                    f"{found.shape[1]} x {found.shape[0]}; give a mask on the image's grid or --scored_grid network"
+                )
+            spacing = tuple(float(mm) for mm in meta["spacing_mm"])
+            spacing = spacing if np.isfinite(spacing).all() else None
+        findings = parse(item["text_prompt"], "image", self.grammar) if item.get("text_prompt") else None
+        return score_case(found, truth, case=case, findings=findings, spacing=spacing, kind=self.kind)
+
+    def finish(self, engine: Engine) -> None:
+        """Gather the rows of all processes; the first one writes and prints."""
+        if dist.is_available() and dist.is_initialized():
+            parts: list[list[dict[str, Any]]] = [[] for _ in range(dist.get_world_size())]
+            dist.all_gather_object(parts, self.rows)
+            self.rows = [row for part in parts for row in part]
+        self.rows.sort(key=lambda row: row["image"])
+        if engine.state.rank == 0:
+            summary = {**self.about, "grid": self.grid, **summarise(self.rows)}
+            write_scores(self.rows, summary, self.folder)
+            print(format_table(summary), flush=True)

@@ -1,0 +1,5 @@
+"""Losses that MONAI does not have, and how MONAI's are called with a network's output."""
+
+from .supervised import Supervised
+
+__all__ = ["Supervised"]

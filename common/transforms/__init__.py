@@ -1,0 +1,7 @@
+"""Dictionary transforms, one a file."""
+
+from .flip import RandMirrorPromptd
+from .prompt import PreparePromptd
+from .to_display import ToDisplayd
+
+__all__ = ["PreparePromptd", "RandMirrorPromptd", "ToDisplayd"]

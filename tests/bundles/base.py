@@ -1,0 +1,271 @@
+"""What every bundle must do; `test_bundles.py` runs it over all of them."""
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
+from monai.bundle.scripts import ckpt_export
+
+from common import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLES = sorted(path.parent.parent.name for path in (ROOT / "bundles").glob("*/configs/metadata.json"))
+SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
+SIZE = 64
+# files that the model zoo's check requires of a bundle, and ours
+REQUIRED = (
+    "configs/metadata.json", "configs/train.json", "configs/inference.json", "configs/evaluate.json",
+    "configs/multi_gpu_train.json", "configs/demo.json", "configs/logging.conf", "docs/README.md",
+    "docs/data_license.txt", "LICENSE", "large_files.yml",
+)  # fmt: skip
+CARD = (
+    "Overview",
+    "Data",
+    "Training configuration",
+    "Performance",
+    "Commands",
+    "Limitations",
+    "References",
+    "License",
+)
+SAME_IN_ALL = ("configs/evaluate.json", "configs/multi_gpu_train.json", "configs/logging.conf", "LICENSE")
+
+
+class Bundle:
+    """Paths and configurations of one bundle."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.root = ROOT / "bundles" / name
+        self.configs = self.root / "configs"
+
+    def json(self, name: str) -> dict:
+        return json.loads((self.configs / f"{name}.json").read_text())
+
+    def files(self, *names: str) -> list[str]:
+        return [str(self.configs / f"{name}.json") for name in names]
+
+    def workflow(self, *names: str, kind: str, **override) -> ConfigWorkflow:
+        flow = ConfigWorkflow(
+            self.files(*names),
+            str(self.configs / "metadata.json"),
+            logging_file=False,
+            workflow_type=kind,
+            bundle_root=str(self.root),
+            device="$torch.device('cpu')",
+            num_workers=0,
+            **override,
+        )
+        flow.initialize()
+        return flow
+
+
+def trained(bundle: Bundle, data: Path, folder: Path) -> dict:
+    """Train two steps of the demo configuration; returns the overrides that point at what it wrote."""
+    override = {
+        "dataset_dir": str(data), "image_size": [SIZE, SIZE], "batch_size": 4,
+        "output_dir": str(folder), "weights": str(folder / "model.pt"),
+    }  # fmt: skip
+    flow = bundle.workflow("train", "demo", kind="train", max_epochs=2, epoch_length=1, **override)
+    flow.run()
+    flow.finalize()
+    return override
+
+
+class BundleTests:
+    """One class over all bundles: fixtures `bundle`, `data` (phantoms), `run` (overrides of a tiny training)."""
+
+    # files
+
+    def test_required_files(self, bundle):
+        assert [name for name in REQUIRED if not (bundle.root / name).is_file()] == []
+
+    def test_shared_files_are_the_same_in_all(self, bundle):
+        first = ROOT / "bundles" / "unet"
+        assert [n for n in SAME_IN_ALL if (bundle.root / n).read_bytes() != (first / n).read_bytes()] == []
+
+    def test_no_large_file_outside_models(self, bundle):
+        written = {bundle.root / "runs", bundle.root / "eval", bundle.root / "models"}
+        large = [
+            p for p in bundle.root.rglob("*")
+            if p.is_file() and p.stat().st_size > 1_000_000 and not written & set(p.parents)
+        ]  # fmt: skip
+        assert large == []
+
+    def test_json_is_indented_by_four(self, bundle):
+        for path in bundle.configs.glob("*.json"):
+            text = path.read_text()
+            assert text == json.dumps(json.loads(text), indent=4, ensure_ascii=False) + "\n", path.name
+
+    def test_expressions_are_one_line(self, bundle):
+        def walk(item):
+            if isinstance(item, dict):
+                for value in item.values():
+                    yield from walk(value)
+            elif isinstance(item, list):
+                for value in item:
+                    yield from walk(value)
+            elif isinstance(item, str) and item.startswith("$"):
+                yield item
+
+        for path in bundle.configs.glob("*.json"):
+            assert [e for e in walk(json.loads(path.read_text())) if "\n" in e or len(e) > 140] == [], path.name
+
+    def test_large_files_list(self, bundle):
+        listed = yaml.safe_load((bundle.root / "large_files.yml").read_text())
+        assert isinstance(listed["large_files"], list)
+        for entry in listed["large_files"]:
+            assert entry["path"].startswith("models/")
+            assert re.fullmatch(r"[0-9a-f]{64}", entry["hash_val"])
+            assert entry["hash_type"] == "sha256"
+
+    def test_metadata_fits_the_schema(self, bundle, tmp_path):
+        verify_metadata(
+            meta_file=str(bundle.configs / "metadata.json"),
+            filepath=str(SCHEMA),
+            create_dir=False,
+            hash_val=None,
+        )
+
+    def test_metadata_names_itself(self, bundle):
+        metadata = bundle.json("metadata")
+        assert metadata["name"] == bundle.name
+        assert metadata["version"] in metadata["changelog"]
+        assert metadata["required_packages_version"]["chest-refseg"] == __version__
+        assert metadata["network_data_format"]["inputs"].keys() == {"image"}
+        assert metadata["network_data_format"]["outputs"]["pred"]["channel_def"] == {
+            "0": "background",
+            "1": "lesion",
+        }
+        assert metadata["grammar"] in ("chest", "polyp")
+        for key in ("grammar", "captions"):
+            assert metadata[key] == bundle.json("train")[key] == bundle.json("inference")[key]
+
+    def test_packages_are_the_pinned_ones(self, bundle):
+        pins = dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "requirements.txt").read_text(), re.M))
+        metadata = bundle.json("metadata")
+        found = dict(metadata["required_packages_version"])
+        found.pop("chest-refseg")
+        found |= {
+            "monai": metadata["monai_version"],
+            "torch": metadata["pytorch_version"],
+            "numpy": metadata["numpy_version"],
+        }
+        assert {name: pins.get(name) for name in found} == found
+
+    def test_model_card_has_the_sections(self, bundle):
+        text = (bundle.root / "docs" / "README.md").read_text()
+        heads = re.findall(r"^#+ (.+)$", text, re.M)
+        assert [section for section in CARD if section not in heads] == []
+        assert "not a medical device" in text
+
+    # configurations
+
+    def test_train_and_inference_hold_the_same(self, bundle):
+        train, inference = bundle.json("train"), bundle.json("inference")
+        for key in (
+            "network_def",
+            "deterministic_transforms",
+            "image_size",
+            "grammar",
+            "captions",
+            "weights",
+        ):
+            assert train[key] == inference[key], key
+
+    def test_inference_has_no_displayable_configs(self, bundle):
+        assert "displayable_configs" not in bundle.json("inference")
+
+    def test_properties_of_training(self, bundle, data):
+        flow = bundle.workflow("train", "demo", kind="train", dataset_dir=str(data), image_size=[SIZE, SIZE])
+        assert flow.check_properties() == []
+
+    def test_properties_of_inference(self, bundle, data, run):
+        flow = bundle.workflow("inference", "demo", kind="infer", **run | {"dataset_dir": str(data / "images")})
+        assert flow.check_properties() == []
+
+    # network
+
+    def test_network_takes_and_gives_what_metadata_says(self, bundle):
+        verify_net_in_out(
+            net_id="network_def", meta_file=str(bundle.configs / "metadata.json"),
+            config_file=bundle.files("inference"), device="cpu", n=1, any=32,
+        )  # fmt: skip
+
+    def test_foreign_weights_are_refused(self, bundle, run):
+        from common.errors import UserError
+
+        flow = bundle.workflow("inference", "demo", kind="infer", **run)
+        network = flow.parser.get_parsed_content("network_def")
+        state = network.state_dict()
+        state.pop(next(iter(state)))
+        with pytest.raises(UserError, match="1 keys missing"):
+            network.load_state_dict(state, strict=False)
+
+    # running
+
+    def test_training_writes_weights_and_history(self, bundle, run):
+        folder = Path(run["output_dir"])
+        assert {"last.pt", "model.pt", "model.json", "history.csv"} <= {p.name for p in folder.iterdir()}
+        sidecar = json.loads((folder / "model.json").read_text())
+        assert {"metric", "value", "epoch", "commit", "versions", "seed", "data", "config"} <= sidecar.keys()
+        assert sidecar["config"]["max_epochs"] == 2
+        assert len((folder / "history.csv").read_text().splitlines()) == 3
+
+    def test_evaluation_scores_the_written_masks(self, bundle, data, run, tmp_path):
+        """The evaluator's counts are those of the masks that inference writes."""
+        import numpy as np
+        from PIL import Image
+
+        evaluate = run | {"output_dir": str(tmp_path / "scores"), "split": "test"}
+        flow = bundle.workflow("train", "demo", "evaluate", kind="infer", **evaluate)
+        flow.parser["dataset"] = "auto"
+        flow.run()
+        summary = json.loads((tmp_path / "scores" / "summary.json").read_text())
+        rows = (tmp_path / "scores" / "scores.csv").read_text().splitlines()
+        assert len(rows) - 1 == summary["images"]
+
+        import csv
+
+        import common
+
+        model = common.load(bundle.root, ["demo"], **{k: v for k, v in run.items() if k != "dataset_dir"})
+        for row in list(csv.DictReader((tmp_path / "scores" / "scores.csv").open()))[:3]:
+            result = model(row["image"], row["text_prompt"], laterality="image")
+            truth = np.asarray(Image.open(row["image"].replace("images", "masks"))) > 0
+            assert int(row["tp"]) == int((result.mask & truth).sum())
+            assert int(row["fp"]) == int((result.mask & ~truth).sum())
+
+    def test_inferring_writes_a_mask_an_image(self, bundle, data, run, tmp_path):
+        images = data / "images"
+        flow = bundle.workflow(
+            "inference",
+            "demo",
+            kind="infer",
+            **run | {"dataset_dir": str(images), "output_dir": str(tmp_path)},
+        )
+        flow.run()
+        assert len(list(tmp_path.rglob("*_mask.png"))) == len(list(images.glob("*.png")))
+
+    def test_monai_exports_it(self, bundle, run, tmp_path):
+        logging.getLogger("py.warnings").setLevel(logging.ERROR)
+        ckpt_export(
+            net_id="network_def", filepath=str(tmp_path / "model.ts"), ckpt_file=run["weights"],
+            meta_file=str(bundle.configs / "metadata.json"), config_file=bundle.files("inference", "demo"),
+            use_trace=True, input_shape=[1, self.channels(bundle), SIZE, SIZE], bundle_root=str(bundle.root),
+        )  # fmt: skip
+        traced = torch.jit.load(str(tmp_path / "model.ts"))
+        network = bundle.workflow("inference", "demo", kind="infer", **run).parser.get_parsed_content("network_def")
+        network.load_state_dict(torch.load(run["weights"], weights_only=True))
+        image = torch.randn(2, self.channels(bundle), SIZE, SIZE)
+        with torch.no_grad():
+            assert torch.allclose(traced(image), network.eval()(image), atol=1e-5)
+
+    @staticmethod
+    def channels(bundle) -> int:
+        return bundle.json("metadata")["network_data_format"]["inputs"]["image"]["num_channels"]
