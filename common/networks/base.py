@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -48,12 +48,16 @@ class SegmentationNetwork(nn.Module, ABC):
             In eval mode logits (B, 1, H, W); in train mode a dict with ``"pred"``.
 
         Raises:
-            UserError: the image or the ids have a wrong shape.
+            UserError: the image or the ids do not fit.
         """
         if not is_exporting():
             self.check_image(image)
-        out = self.outputs(image, text, **extra)
+        out = self.outputs(image, self.prompt(text, image), **extra)
         return out if self.training else out["pred"]
+
+    def prompt(self, text: torch.Tensor | None, image: torch.Tensor) -> torch.Tensor | None:
+        """The ids that :meth:`outputs` gets; a network with text puts its default sentence for None here."""
+        return text
 
     def check_image(self, image: torch.Tensor) -> None:
         """Refuse an image of another layout than (B, in_channels, H, W) or of a size that does not divide."""
@@ -79,6 +83,68 @@ class SegmentationNetwork(nn.Module, ABC):
                 f"this config, or the config (and overlay) that they were trained with"
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class TextNetwork(SegmentationNetwork):
+    """A network that needs a sentence: checks the ids, and stands in ``default_text`` for a missing one.
+
+    ``default_text`` belongs to the config, not to the weights: the buffer is not in the state dict.
+
+    Args:
+        in_channels: channels of the image, 1 or 3.
+        divisible_by: height and width must be multiples of this number of pixels.
+        default_text: ids of the bundle's default sentence, special tokens included.
+        vocab_size: ids must be below it.
+        max_length: the longest row of ids that the text encoder has positions for.
+    """
+
+    default_text: torch.Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        divisible_by: int,
+        default_text: Sequence[int],
+        vocab_size: int,
+        max_length: int,
+    ) -> None:
+        super().__init__(in_channels, divisible_by)
+        self.vocab_size = vocab_size
+        self.max_length = max_length
+        default = torch.tensor([list(default_text)], dtype=torch.int64, device="cpu")  # (1, L)
+        self.check_text(default, 1)
+        self.register_buffer("default_text", default, persistent=False)
+
+    def prompt(self, text: torch.Tensor | None, image: torch.Tensor) -> torch.Tensor:
+        """``text``, checked, or the default sentence once for each image: (B, L)."""
+        if text is None:
+            return self.default_text.expand(image.shape[0], -1)
+        if not is_exporting():
+            self.check_text(text, image.shape[0])
+        return text
+
+    def check_text(self, text: torch.Tensor, batch: int) -> None:
+        """Refuse ids that are no (batch, L) int64, too long, of another vocabulary, or padding only."""
+        name = type(self).__name__
+        if text.ndim != 2 or text.shape[0] != batch or text.dtype != torch.int64:
+            raise UserError(
+                f"{name}: the token ids are {text.dtype} of shape {tuple(text.shape)}, expected torch.int64 "
+                f"of shape ({batch}, length); tokenise with the bundle's own transform"
+            )
+        if text.shape[1] > self.max_length:
+            raise UserError(
+                f"{name}: sentences of {text.shape[1]} tokens, but the text encoder has {self.max_length} "
+                f"positions; lower the tokeniser's length"
+            )
+        if text.min() < 0 or text.max() >= self.vocab_size:
+            raise UserError(
+                f"{name}: token ids from {text.min()} to {text.max()}, but the text encoder knows 0 to "
+                f"{self.vocab_size - 1}; use the tokeniser that belongs to it"
+            )
+        if not (text != 0).any(dim=1).all():
+            raise UserError(
+                f"{name}: a sentence without a token (its ids are all 0, the padding); give it words"
+            )
 
 
 def is_exporting() -> bool:

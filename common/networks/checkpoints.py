@@ -1,0 +1,85 @@
+"""Pretrained weights in the Hugging Face formats, from disk only: nothing is ever downloaded."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+from huggingface_hub import constants, try_to_load_from_cache
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from common.errors import UserError
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in this order; CXR-BERT has only the second
+# Weights that come with the package, by the name that a config gives.
+SHIPPED = {"compact": Path(__file__).parent / "text" / "compact"}
+
+
+def load_pretrained(model: nn.Module, source: str, prefix: str) -> None:
+    """Fill ``model`` from a checkpoint; every parameter must be there, in its shape.
+
+    Args:
+        model: any module; buffers that are not parameters may be absent from the checkpoint.
+        source: "compact", a folder, or a Hugging Face name such as "facebook/convnext-tiny-224", which is
+            looked up in the local hub cache.
+        prefix: the part of the checkpoint to take, such as "bert."; its heads are left out. A checkpoint
+            without any such key is taken whole.
+
+    Raises:
+        UserError: no checkpoint there (the message has the command that fetches it), or it does not fit.
+    """
+    path = find_weights(source)
+    state = _read(path)
+    part = {
+        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
+    } or state
+    own = model.state_dict()
+    missing = [key for key in own if key not in part]
+    reshaped = [key for key in own if key in part and part[key].shape != own[key].shape]
+    if missing or reshaped:
+        key = (missing or reshaped)[0]
+        fault = f"it has no '{key}'" if missing else f"'{key}' has shape {tuple(part[key].shape)}"
+        raise UserError(
+            f"{path}: these weights do not fit {type(model).__name__}: {fault}, expected "
+            f"{tuple(own[key].shape)}; change 'pretrained' or the widths and depths in network_def"
+        )
+    model.load_state_dict({key: part[key] for key in own})
+
+
+def find_weights(source: str) -> Path:
+    """The file with the weights of ``source`` (see :func:`load_pretrained`).
+
+    Raises:
+        UserError: there is none; names the file, where it was looked for, and the command that fetches it.
+    """
+    names = " or ".join(WEIGHTS)
+    if source in SHIPPED or Path(source).is_dir():
+        folder = SHIPPED.get(source, Path(source))
+        found = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+        fix = (
+            "make them: python -m tools train-text-encoder"
+            if source in SHIPPED
+            else f"fetch them: hf download NAME --local-dir {source}"
+        )
+        where = f"the folder {folder.resolve()}"
+    else:
+        cached = [try_to_load_from_cache(source, name) for name in WEIGHTS] if source.count("/") == 1 else []
+        found = [Path(path) for path in cached if isinstance(path, str)]
+        fix = f"fetch them where there is a network: hf download {source}"
+        where = f"the hub cache {constants.HF_HUB_CACHE} (and no folder of that name is in {Path.cwd()})"
+    if not found:
+        raise UserError(f"pretrained weights '{source}': no {names} in {where}; {fix}")
+    return found[0]
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a file; a pickle may hold tensors only."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"{path}: not a readable file of weights; fetch it again") from error

@@ -1,0 +1,6 @@
+"""Text encoders: from token ids to states of the words."""
+
+from common.networks.text.bert import BertText
+from common.networks.text.frozen import FrozenText
+
+__all__ = ["BertText", "FrozenText"]

@@ -1,0 +1,78 @@
+"""BERT text encoders of ``transformers``: the compact one of this package, CXR-BERT and other BERT-base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import BertConfig, BertModel
+
+from common.networks.checkpoints import load_pretrained
+
+# CXR-BERT (arXiv 2204.09817) is a BERT-base with its own 30,522 WordPieces, which are transformers' defaults;
+# of its two heads (masked words, projection to 128) none is used here, so no remote code is needed.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "compact": {
+        "vocab_size": 1024,
+        "hidden_size": 256,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+        "max_position_embeddings": 64,
+    },
+    "bert-base": {},
+}
+
+
+class BertText(nn.Module):
+    """States of the words from chosen layers of a BERT.
+
+    Args:
+        architecture: "compact", "bert-base", or fields of ``transformers.BertConfig``.
+        pretrained: "compact", a folder, or a Hugging Face name such as
+            "microsoft/BiomedVLP-CXR-BERT-specialized"; None for random weights (to be loaded later).
+        layers: which states to give: 0 the embeddings, i those after layer i, −1 the last.
+        dropout: probability in train mode; without effect where the encoder is frozen.
+
+    Attributes:
+        width: channels of a state.
+        vocab_size: number of ids known.
+        max_length: the longest sentence, tokens.
+
+    Raises:
+        UserError: the checkpoint is missing or does not fit.
+    """
+
+    def __init__(
+        self,
+        architecture: str | Mapping[str, Any] = "compact",
+        pretrained: str | None = None,
+        layers: Sequence[int] = (-1,),
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        settings = ARCHITECTURES[architecture] if isinstance(architecture, str) else architecture
+        config = BertConfig(
+            **settings,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+            attn_implementation="sdpa",
+        )
+        self.width: int = config.hidden_size
+        self.vocab_size: int = config.vocab_size
+        self.max_length: int = config.max_position_embeddings
+        self.layers = tuple(layers)
+        self.bert = BertModel(config, add_pooling_layer=False)
+        if pretrained is not None:
+            load_pretrained(self.bert, pretrained, prefix="bert.")
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Ids (B, L), padded with 0, to states (B, len(layers), L, width); padding is seen by no word."""
+        mask = (ids != 0)[:, None, None, :]  # (B, 1, 1, L)
+        # Layer by layer: BertModel.forward asks of the mask whether it is all True, which does not export.
+        states = [self.bert.embeddings(input_ids=ids)]  # (B, L, width)
+        for layer in self.bert.encoder.layer:
+            states.append(layer(states[-1], mask))
+        return torch.stack([states[i] for i in self.layers], dim=1)

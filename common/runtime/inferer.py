@@ -1,0 +1,66 @@
+"""How a sentence reaches the network in MONAI's engines and in MONAI Label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+
+from common.errors import UserError
+
+
+class TextInferer(Inferer):
+    """Call ``network(image, text)`` and return its logits.
+
+    The ids come from the keyword ``text`` (an evaluator with ``PrepareBatchExtraInput({"text":
+    "text"})``), else from ``inputs.meta["text"]`` (MONAI Label hands the inferer the image and nothing
+    else); without either the network uses its default sentence. The network gets a plain tensor: it needs
+    no meta data, and some of what a network does fails on a ``MetaTensor``.
+    """
+
+    def __call__(
+        self,
+        inputs: torch.Tensor,
+        network: Callable[..., torch.Tensor | dict[str, torch.Tensor]],
+        *args: Any,
+        text: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """Run the network.
+
+        Args:
+            inputs: images (B, C, H, W).
+            network: called as ``network(image, text=ids, ...)``.
+            args: handed on, after the image.
+            text: ids (B, L), (L,) for one image, or None.
+            kwargs: handed on.
+
+        Returns:
+            Logits (B, 1, H, W); of a network in train mode its ``"pred"``.
+
+        Raises:
+            UserError: the ids do not divide among the images.
+        """
+        if text is None and isinstance(inputs, MetaTensor):
+            text = inputs.meta.get("text")
+        image = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        if text is not None:
+            text = self._rows(text, image)
+        out = network(image, *args, text=text, **kwargs)
+        return out["pred"] if isinstance(out, dict) else out
+
+    @staticmethod
+    def _rows(text: Any, image: torch.Tensor) -> torch.Tensor:
+        """The ids as a plain int64 tensor (B, L) beside the image."""
+        ids = torch.as_tensor(text, dtype=torch.int64, device=image.device)
+        if isinstance(ids, MetaTensor):
+            ids = ids.as_tensor()
+        if ids.numel() == 0 or ids.numel() % image.shape[0]:
+            raise UserError(
+                f"TextInferer: {ids.numel()} token ids (shape {tuple(ids.shape)}) cannot be shared among "
+                f"{image.shape[0]} images; give one row of ids an image"
+            )
+        return ids.reshape(image.shape[0], -1)
