@@ -1,18 +1,19 @@
 """DICOM radiographs and CT slices: one picture of grey values, by pydicom alone.
 
-Followed: PS3.3 C.7.6.3 (pixels), C.11.1 (modality LUT), C.11.2 (VOI LUT, windows), C.7.5.1.1.2 (padding), C.7.6.1.1.1 and
-C.7.6.2.1.1 (orientation), 10.7.1.3 (spacing).
+Followed: PS3.3 C.7.6.3 (pixels), C.11.1 (modality LUT), C.11.2 (VOI LUT, windows), C.7.5.1.1.2 (padding),
+C.7.6.1.1.1 and C.7.6.2.1.1 (orientation), 10.7.1.3 (spacing).
 """
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError
-from common.images.meta import Picture, check_size, scale, shown
+from common.images.meta import CT_WINDOW, Picture, check_size, one_line, own_range, scale, shown
 from common.images.orientation import (
     affine_of_letters,
     display_map,
@@ -20,8 +21,9 @@ from common.images.orientation import (
     usable,
 )
 
-# HU from black to white: the lung, and the window whose grey values are nearest to those of MosMedData+'s pictures.
-CT_WINDOW = (-1000.0, 400.0)
+# pydicom remarks on every oddity of a header, and quotes values that may be names.
+warnings.filterwarnings("ignore", module=r"pydicom|common\.images\.dicom")
+logging.getLogger("pydicom").setLevel(logging.ERROR)
 
 # What is no acquired picture, by modality, and how the line names it.
 _NO_PICTURE = {
@@ -49,31 +51,27 @@ def read_dicom(path: Path) -> Picture:
     """
     import pydicom
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom remarks on every oddity of a header
-        header = pydicom.dcmread(path, force=True, stop_before_pixels=True)
-        _refuse(path, header)
-        dataset = pydicom.dcmread(path, force=True)
-        if not dataset.get("PixelData"):
-            parametric = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
-            what = "a parametric map of floating-point values" if parametric else "no pixels"
-            raise UserError(f"{shown(path)}: {what}; give a DICOM image of grey values")
-        if "TransferSyntaxUID" not in dataset.file_meta:
-            implicit, little = dataset.original_encoding
-            syntaxes = {
-                (True, True): pydicom.uid.ImplicitVRLittleEndian,
-                (False, True): pydicom.uid.ExplicitVRLittleEndian,
-                (False, False): pydicom.uid.ExplicitVRBigEndian,
-            }
-            dataset.file_meta.TransferSyntaxUID = syntaxes[bool(implicit), bool(little)]
-        stored = dataset.pixel_array
-        if stored.ndim != 2:
-            raise UserError(
-                f"{shown(path)}: its pixels have shape {stored.shape}; give one frame of grey values"
-            )
-        pixels, intensity = _displayed(dataset, stored)
-        spacing, spacing_source = _spacing(dataset)
-        letters, orientation_source, affine = _orientation(dataset, spacing)
+    header = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+    _refuse(path, header)
+    dataset = pydicom.dcmread(path, force=True)
+    if not dataset.get("PixelData"):
+        parametric = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
+        what = "a parametric map of floating-point values" if parametric else "no pixels"
+        raise UserError(f"{shown(path)}: {what}; give a DICOM image of grey values")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        syntaxes = {
+            (True, True): pydicom.uid.ImplicitVRLittleEndian,
+            (False, True): pydicom.uid.ExplicitVRLittleEndian,
+            (False, False): pydicom.uid.ExplicitVRBigEndian,
+        }
+        dataset.file_meta.TransferSyntaxUID = syntaxes[bool(implicit), bool(little)]
+    stored = dataset.pixel_array
+    if stored.ndim != 2:
+        raise UserError(f"{shown(path)}: its pixels have shape {stored.shape}; give one frame of grey values")
+    pixels, intensity = _displayed(dataset, stored)
+    spacing, spacing_source = _spacing(dataset)
+    letters, orientation_source, affine = _orientation(dataset, spacing)
     return Picture(
         pixels,
         display=display_map(*letters),
@@ -111,7 +109,7 @@ def _texts(dataset, key: str) -> list[str]:
     if value is None or value == "":
         return []
     values = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
-    return [" ".join(str(x).split()) for x in values]
+    return [one_line(x) for x in values]
 
 
 def _numbers(dataset, key: str) -> list[float]:
@@ -130,9 +128,7 @@ def _refuse(path: Path, header) -> None:
     if media == _DICOMDIR or "DirectoryRecordSequence" in header:
         raise UserError(f"{name}: a DICOMDIR, which only lists files; name the images")
     if modality in _NO_PICTURE:
-        raise UserError(
-            f"{name}: {_NO_PICTURE[modality]} ({modality}), not an image; give the image it belongs to"
-        )
+        raise UserError(f"{name}: {_NO_PICTURE[modality]} ({modality}), not an image; give the image it belongs to")
     if not any(key in header for key in ("SOPClassUID", "Modality", "Rows", "PhotometricInterpretation")):
         raise UserError(f"{name}: no image that can be read here; convert it to PNG or DICOM")
     rows, columns = _numbers(header, "Rows"), _numbers(header, "Columns")
@@ -220,7 +216,8 @@ def _voi(
     if centre and width and width[0] > 0:
         function = _text(dataset, "VOILUTFunction").upper() or "LINEAR"
         if function == "SIGMOID":
-            curve = 1 / (1 + np.exp(-4 * (values.astype(np.float32) - centre[0]) / width[0]))
+            steps = np.clip(-4 * (values.astype(np.float32) - centre[0]) / width[0], -50, 50)
+            curve = 1 / (1 + np.exp(steps))
             return scale(curve, 0, 1, invert=invert), "window"
         exact = function == "LINEAR_EXACT"
         half = width[0] / 2 if exact else max(width[0] - 1, 0) / 2
@@ -231,9 +228,7 @@ def _voi(
     if bits == 8 and "ModalityLUTSequence" not in dataset:
         ends = _modality(dataset, np.array([-128, 127] if stored.dtype.kind == "i" else [0, 255], np.int16))
         return scale(values, float(ends.min()), float(ends.max()), invert=invert), "full range"
-    return (
-        scale(values, low, high, invert=invert) if high > low else np.zeros(values.shape, np.float32)
-    ), "own range"
+    return own_range(values, low, high, invert), "own range"
 
 
 def _hounsfield(dataset) -> bool:
@@ -247,7 +242,7 @@ def _hounsfield(dataset) -> bool:
 
 
 def _spacing(dataset) -> tuple[tuple[float, float], str]:
-    """mm between rows and between columns, and the element they are from."""
+    """Millimetres between rows and between columns, and the element they are from."""
     for key in _SPACINGS:
         values = _numbers(dataset, key)
         if len(values) == 2 and min(values) > 0:

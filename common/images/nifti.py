@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
-from common.images.meta import Picture, check_size, scale, shown
+from common.images.meta import CT_WINDOW, Picture, check_size, scale, shown, unit_or_own
 from common.images.orientation import display_map, letters_of_vector
 
 # Air in the chest is below, and no other picture's values are.
@@ -32,14 +32,11 @@ def open_nifti(path: Path):
         header = cls.header_class.from_fileobj(file)
         shape = header.get_data_shape()
         if len(shape) < 2 or any(n != 1 for n in shape[2:]):
-            raise UserError(
-                f"{shown(path)}: a volume of {' x '.join(map(str, shape))}; give one slice, (width, height) or (width, height, 1)"
-            )
+            size = " x ".join(map(str, shape))
+            raise UserError(f"{shown(path)}: a volume of {size}; give one slice, width x height or width x height x 1")
         check_size(path, *shape[:2])
         if header.get_data_dtype().kind not in "iuf":
-            raise UserError(
-                f"{shown(path)}: its values are {header.get_data_dtype()}, not grey values; convert it"
-            )
+            raise UserError(f"{shown(path)}: its values are {header.get_data_dtype()}, not grey values; convert it")
         file.seek(0)
         return cls.from_bytes(file.read())
 
@@ -47,7 +44,7 @@ def open_nifti(path: Path):
 def read_nifti(path: Path) -> Picture:
     """Read one slice: pixels (H, W), orientation and spacing from the affine.
 
-    An affine that is the identity matrix says nothing (it is what programs write when they know nothing): as displayed.
+    An affine that is the identity matrix says nothing (programs write it when they know nothing): as displayed.
 
     Raises:
         UserError: See :func:`open_nifti`; or an affine that is singular.
@@ -60,12 +57,8 @@ def read_nifti(path: Path) -> Picture:
     values = values.reshape(values.shape[:2]).T
     affine = np.asarray(image.affine, float)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < 1e-12:
-        raise UserError(
-            f"{shown(path)}: its affine cannot be inverted; write the file again with a valid one"
-        )
-    told = bool(image.header["sform_code"] or image.header["qform_code"]) and not np.array_equal(
-        affine, np.eye(4)
-    )
+        raise UserError(f"{shown(path)}: its affine cannot be inverted; write the file again with a valid one")
+    told = bool(image.header["sform_code"] or image.header["qform_code"]) and not np.array_equal(affine, np.eye(4))
     letters = (letters_of_vector(affine[:3, 0]), letters_of_vector(affine[:3, 1])) if told else ("", "")
     across, down = (float(x) for x in nibabel.affines.voxel_sizes(affine)[:2])
     pixels, intensity = _intensity(values, stored)
@@ -86,15 +79,9 @@ def read_nifti(path: Path) -> Picture:
 
 
 def _intensity(values: np.ndarray, stored: np.dtype) -> tuple[np.ndarray, str]:
-    from common.images.dicom import CT_WINDOW
-
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    if low < _HOUNSFIELD_BELOW:
+    """Values to 0..1 and what made them so."""
+    if (values < _HOUNSFIELD_BELOW).any():
         return scale(values, *CT_WINDOW), "CT window"
-    if low >= 0 and high <= 1:
-        return scale(values, 0, 1), "unit"
-    if stored == np.uint8 and high <= 255:
+    if stored == np.uint8 and 1 < values.max() <= 255:
         return scale(values, 0, 255), "full range"
-    return scale(values, low, high), "own range"
+    return unit_or_own(values)

@@ -1,7 +1,7 @@
 """From the stored grid to the picture a radiologist sees, and back.
 
-A *display map* is three ints ``(transpose, flip rows, flip columns)``, applied in this order to stored rows and columns: the
-eight ways to lay a picture. Letters are DICOM's: L, R, A, P, H, F say where an axis runs *to*.
+A *display map* is three ints ``(transpose, flip rows, flip columns)``, applied in this order to stored rows
+and columns: the eight ways to lay a picture. Letters are DICOM's: L, R, A, P, H, F say where an axis runs *to*.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def vectors_of_letters(along_columns: str, along_rows: str) -> tuple[np.ndarray,
 
 
 def usable(along_columns: str, along_rows: str) -> bool:
-    """Whether two letters span a plane (``L\\R`` or an animal's letters do not)."""
+    """Whether two letters span a plane (L and R, or those of an animal, do not)."""
     axes = [
         next((i for i, pair in enumerate(("RL", "AP", "HF")) if x and x in pair), None)
         for x in (along_columns, along_rows)
@@ -58,8 +58,8 @@ def usable(along_columns: str, along_rows: str) -> bool:
 def display_map(along_columns: str, along_rows: str) -> tuple[int, int, int]:
     """The display map of a grid, from where its stored rows and columns run to.
 
-    Frontal: patient's right at the left, head up. Axial: patient's right at the left, front up. Lateral: head up, and the front
-    stays on the side where the file has it.
+    Frontal: patient's right at the left, head up. Axial: patient's right at the left, front up. Lateral: head
+    up, and the front stays on the side where the file has it.
 
     Args:
         along_columns: Letter towards which the column index grows (DICOM PatientOrientation's first value).
@@ -94,7 +94,7 @@ def to_stored(displayed: np.ndarray, display) -> np.ndarray:
 
 
 def index_map(display, shape: tuple[int, int]) -> np.ndarray:
-    """The matrix, shape (4, 4), from a displayed index (row, column, 0, 1) to the stored one (column, row, 0, 1).
+    """The matrix, shape (4, 4), from displayed index (row, column, 0, 1) to stored index (column, row, 0, 1).
 
     Args:
         display: The display map.
@@ -110,8 +110,8 @@ def index_map(display, shape: tuple[int, int]) -> np.ndarray:
 def affine_of_letters(along_columns: str, along_rows: str, spacing: tuple[float, float]) -> np.ndarray:
     """A RAS affine, shape (4, 4), origin 0, of a picture of which only the letters are known.
 
-    Without usable letters it is ITK's for a plain picture (columns to the left, rows to the back), which every viewer shows
-    as the file shows it.
+    Without usable letters it is ITK's for a plain picture (columns to the left, rows to the back), which every
+    viewer shows as the file shows it.
 
     Args:
         along_columns: Letter towards which the column index grows.
@@ -136,7 +136,5 @@ def display_of(meta: dict) -> tuple[int, int, int]:
     """
     if "display" not in meta:
         name = meta.get("filename_or_obj", "image")
-        raise UserError(
-            f"{name}: no way to display in its meta; load it with reader common.images.ChestReader and keep the meta"
-        )
+        raise UserError(f"{name}: its meta does not say how to display it; load it with common.images.ChestReader")
     return tuple(int(x) for x in meta["display"])

@@ -7,12 +7,14 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from common.errors import UserError
-from common.images.meta import Picture, check_size, scale, shown
+from common.images.meta import Picture, check_size, scale, shown, unit_or_own
 from common.images.orientation import AS_STORED, EXIF
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # check_size decides
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 262
 
@@ -23,11 +25,7 @@ def read_raster(path: Path, channels: int) -> Picture:
     Raises:
         UserError: Several frames, or too large. Pillow's own exceptions of a damaged file pass through.
     """
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of Pillow's size warning: check_size decides
-        image = Image.open(io.BytesIO(path.read_bytes()), formats=_FORMATS)
+    image = Image.open(io.BytesIO(path.read_bytes()), formats=_FORMATS)
     check_size(path, *image.size)
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a telephone's JPEG carries its preview as second picture
@@ -48,35 +46,34 @@ def read_raster(path: Path, channels: int) -> Picture:
     )
 
 
-def _grey_or_colour(image, inverted: bool, channels: int) -> tuple[np.ndarray, str, str]:
+def _grey_or_colour(image: Image.Image, inverted: bool, channels: int) -> tuple[np.ndarray, str, str]:
     """Pixels in 0..1, the stored type, and what made the intensities."""
     lossless = image.format in ("PNG", "TIFF", "BMP")
-    if image.mode.startswith(("I", "F")):
-        values = np.asarray(image)
-        if values.dtype.kind == "f" or image.mode == "I" and (values.min() < 0 or values.max() > 65535):
-            low, high = float(np.nanmin(values)), float(np.nanmax(values))
-            unit = low >= 0 and high <= 1
-            pixels = scale(
-                np.nan_to_num(values, nan=low), *((0, 1) if unit else (low, high)), invert=inverted
-            )
-            return _channels(pixels, channels), str(values.dtype), "unit" if unit else "own range"
-        # Pillow turns MinIsWhite round in 8-bit files, not in these.
-        grey, full, stored = values, 65535, "uint16"
-        if inverted:
-            grey = full - values.astype(np.int64)
+    if image.mode.startswith(("I", "F")):  # 16 and 32 bits; Pillow turns MinIsWhite round in 8-bit files only
+        pixels, stored, intensity = _deep(np.asarray(image), inverted)
     elif image.mode in ("1", "L", "LA"):
-        grey, full, stored = np.asarray(image.convert("L")), 255, "bool" if image.mode == "1" else "uint8"
+        grey = np.asarray(image.convert("L"))
+        mask = lossless and grey.max() == 1
+        pixels, intensity = scale(grey, 0, 1 if mask else 255), "mask" if mask else "full range"
+        stored = "bool" if image.mode == "1" else "uint8"
     else:
-        rgb = np.asarray(image.convert("RGB"))
+        rgb, stored = image.convert("RGB"), "uint8"
         if channels == 3:
-            return scale(rgb, 0, 255), "uint8", "full range"
-        mask = _coloured_mask(rgb) if lossless else None
-        if mask is not None:
-            return mask, "uint8", "mask"
-        grey, full, stored = np.asarray(image.convert("RGB").convert("L")), 255, "uint8"
-    if lossless and grey.max() == 1:
-        return _channels(grey.astype(np.float32), channels), stored, "mask"
-    return _channels(scale(grey, 0, full), channels), stored, "full range"
+            return scale(np.asarray(rgb), 0, 255), stored, "full range"
+        mask = _coloured_mask(np.asarray(rgb)) if lossless else None
+        pixels = scale(np.asarray(rgb.convert("L")), 0, 255) if mask is None else mask
+        intensity = "full range" if mask is None else "mask"
+    return (np.repeat(pixels[..., None], 3, -1) if channels == 3 else pixels), stored, intensity
+
+
+def _deep(values: np.ndarray, inverted: bool) -> tuple[np.ndarray, str, str]:
+    """16-bit and 32-bit grey: 0..1, the stored type, and what made it."""
+    stored = str(values.dtype.newbyteorder("="))
+    if values.dtype.kind != "f" and values.min() == values.max() > 1:
+        # One value: its own range would lose a mask that is lesion everywhere.
+        return scale(values, 0, 65535, inverted), stored, "full range"
+    pixels, intensity = unit_or_own(values, inverted)
+    return pixels, stored, "mask" if intensity == "unit" and values.dtype.kind != "f" else intensity
 
 
 def _coloured_mask(rgb: np.ndarray) -> np.ndarray | None:
@@ -88,7 +85,3 @@ def _coloured_mask(rgb: np.ndarray) -> np.ndarray | None:
     if len(set(colour.tolist())) == 1 or not (rgb[on] == colour).all():
         return None
     return on.astype(np.float32)
-
-
-def _channels(grey: np.ndarray, channels: int) -> np.ndarray:
-    return np.repeat(grey[..., None], 3, -1) if channels == 3 else grey

@@ -11,7 +11,7 @@ import numpy as np
 from monai.data import ImageReader
 
 from common.errors import UserError
-from common.images.meta import Picture, meta_of, shown
+from common.images.meta import Picture, meta_of, one_line, shown
 from common.images.orientation import to_display
 
 _KNOWN = "PNG, JPEG, TIFF, BMP, WebP, NIfTI or DICOM"
@@ -21,7 +21,7 @@ class ChestReader(ImageReader):
     """Read a chest image of any format as the room's docstring says.
 
     Args:
-        channels: 1 gives ``(W, H)``; 3 gives ``(3, W, H)``, for networks on colour pictures (grey ones are repeated).
+        channels: 1 gives ``(W, H)``; 3 gives ``(3, W, H)``, for networks on colour pictures (grey is repeated).
     """
 
     def __init__(self, channels: int = 1) -> None:
@@ -44,9 +44,7 @@ class ChestReader(ImageReader):
             UserError: The file cannot be read as one picture; one line with the reason.
         """
         if len(img) != 1:
-            raise UserError(
-                f"{shown(img[0]) if img else 'image'}: {len(img)} files for one image; name one file"
-            )
+            raise UserError(f"{shown(img[0]) if img else 'image'}: {len(img)} files for one image; name one file")
         return read_image(img[0], channels=self.channels)
 
 
@@ -58,7 +56,7 @@ def read_image(path: str | Path, channels: int = 1) -> tuple[np.ndarray, dict]:
         channels: 1 or 3.
 
     Returns:
-        The stored grid ``(W, H)`` or ``(3, W, H)`` in MONAI's axis order, float32 in 0..1, and the meta (see the room).
+        The stored grid ``(W, H)`` or ``(3, W, H)`` in MONAI's axis order, float32 in 0..1, and its meta.
 
     Raises:
         UserError: The file cannot be read as one picture; one line with the reason.
@@ -73,10 +71,10 @@ def read_image(path: str | Path, channels: int = 1) -> tuple[np.ndarray, dict]:
     except PermissionError:
         raise UserError(f"{shown(path)}: may not be read by this user; change its permissions") from None
     except Exception as error:  # decoders meet damage with exceptions of every kind
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(
-            f"{shown(path)}: damaged or truncated, cannot be decoded ({reason}); copy it again"
-        ) from error
+        if isinstance(error, OSError) and error.errno:
+            raise UserError(f"{shown(path)}: cannot be read ({error.strerror}); check the path and the disk") from None
+        reason = one_line(error)[:200] or type(error).__name__
+        raise UserError(f"{shown(path)}: cannot be decoded, damaged or truncated ({reason}); copy it again") from error
     pixels = picture.pixels.transpose(2, 1, 0) if picture.pixels.ndim == 3 else picture.pixels.T
     return np.ascontiguousarray(pixels), meta_of(picture, path)
 
@@ -116,6 +114,17 @@ def _read(path: Path, channels: int) -> Picture:
     return picture
 
 
+def holds_image(path: Path) -> bool:
+    """Whether a file's first bytes are those of a format that :class:`ChestReader` reads."""
+    with path.open("rb") as file:
+        start = file.read(544)
+    try:
+        _kind(path, start)
+    except UserError:
+        return False
+    return True
+
+
 def _kind(path: Path, start: bytes) -> str:
     """``raster``, ``nifti`` or ``dicom``, by the file's first 544 bytes."""
     if not start:
@@ -135,9 +144,7 @@ def _kind(path: Path, start: bytes) -> str:
     if start[344:348] == b"n+1\0" or start[4:8] == b"n+2\0":
         return "nifti"
     if start[344:348] == b"ni1\0" or start[4:8] == b"ni2\0":
-        raise UserError(
-            f"{shown(path)}: a NIfTI header whose pixels are in another file; save it as one .nii file"
-        )
+        raise UserError(f"{shown(path)}: a NIfTI header whose pixels are in another file; save it as one .nii file")
     if _looks_like_dicom(start):
         return "dicom"
     raise UserError(f"{shown(path)}: no image that can be read here; convert it to {_KNOWN}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,36 +16,25 @@ from common.images.meta import shown
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when the block ends well, and is gone when it does not."""
-    handle, name = tempfile.mkstemp(
-        prefix=".writing-", suffix="".join(path.suffixes[-2:])[-16:], dir=path.parent
-    )
-    os.close(handle)
-    temporary = Path(name)
+    """A new name beside ``path`` to write to; it takes its place if the block ends well, and is gone if not."""
+    ending = next((x for x in (".nii.gz", path.suffix.lower()) if path.name.lower().endswith(x)), "")
+    temporary = path.with_name(f".writing-{uuid.uuid4().hex}{ending}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    # mkstemp gives 0600; the file should be as readable as any other that the user writes.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_mask(mask_stored: np.ndarray, source_meta: dict, path: str | Path) -> None:
-    """Write a mask in the stored grid of its source: PNG (0 and 255) or NIfTI (0 and 1, with the source's affine).
+    """Write a mask in its source's stored grid: PNG (0 and 255) or NIfTI (0 and 1, with the source's affine).
 
     A NIfTI mask of a NIfTI source keeps its number of axes and its header's codes and units.
 
     Args:
-        mask_stored: (W, H) or (1, W, H), in the stored grid (after ``Invertd``); above or equal 0.5 is lesion.
+        mask_stored: (W, H) or (1, W, H), in the stored grid (after ``Invertd``); lesion is 0.5 and above.
         source_meta: The meta that ``ChestReader`` gave.
         path: Ends with ``.png``, ``.nii`` or ``.nii.gz``; its folder exists.
 

@@ -11,7 +11,7 @@ from common.errors import UserError
 from common.images.orientation import display_map, to_stored, usable
 from common.images.write import replacing
 
-# (value, meaning) of the view's code in SNOMED CT (PS3.16 CID 4010), and of the laterality of a paired organ.
+# (value, meaning) of the view's code in SNOMED CT (PS3.16 CID 4010).
 _VIEWS = {
     "PA": ("399348003", "postero-anterior"),
     "AP": ("399067008", "antero-posterior"),
@@ -31,17 +31,18 @@ def write_radiograph(
     view: str = "PA",
     patient_id: str = "PHANTOM",
 ) -> str:
-    """Write a picture, as displayed, as a DICOM radiograph whose stored grid lies as ``patient_orientation`` says.
+    """Write a displayed picture as a DICOM radiograph whose stored grid lies as ``patient_orientation`` says.
 
-    Reading it back gives the same intensities as the same array saved as PNG. UIDs are made from the pixels and all arguments
-    (not from ``path``), so a rerun writes identical bytes. Dates and names are empty.
+    Reading it back gives the intensities of the same array saved as PNG. UIDs are made from the pixels and all
+    arguments (not from ``path``), so a rerun writes identical bytes. Dates and names are empty.
 
     Args:
         path: File to write; its folder exists.
         pixels_displayed: (rows, columns) uint8 or uint16, white is the largest value of the type.
         modality: ``DX`` or ``CR``.
-        photometric: ``MONOCHROME2`` or ``MONOCHROME1`` (stored the other way round; the picture stays the same).
-        patient_orientation: Where stored columns and stored rows run to, such as ``("R", "F")``; None leaves it empty.
+        photometric: ``MONOCHROME2`` or ``MONOCHROME1`` (stored inverted; the picture stays the same).
+        patient_orientation: Where stored columns and stored rows run to, such as ``("R", "F")``; None leaves it
+            out, as incomplete files do.
         spacing: mm between rows and between columns as displayed; None leaves it out (CR only).
         view: ``PA``, ``AP`` or ``LL``.
         patient_id: The patient's ID.
@@ -112,12 +113,14 @@ def write_radiograph(
     ds.PatientID, ds.Modality = patient_id, modality
     ds.SeriesNumber, ds.InstanceNumber = 1, 1
     ds.BodyPartExamined, ds.ViewPosition = "CHEST", view
-    ds.PatientOrientation = list(patient_orientation) if patient_orientation else None
+    if patient_orientation:
+        ds.PatientOrientation = list(patient_orientation)
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, photometric
     ds.Rows, ds.Columns = stored.shape
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = bits, bits, bits - 1, 0
-    # The whole range: value 0 is black and the largest is white, so the window changes nothing.
-    ds.WindowCenter, ds.WindowWidth = 2 ** (bits - 1), 2**bits
+    # What the reader takes for a PNG of as many bits: the full range of 8, the own range of 16.
+    low, high = (0, 255) if bits == 8 else (int(stored.min()), int(stored.max()))
+    ds.WindowCenter, ds.WindowWidth = (low + high + 1) / 2, high - low + 1
     if spacing is not None:
         step = spacing[::-1] if display[0] else spacing
         ds.ImagerPixelSpacing = [round(float(x), 6) for x in step]
@@ -136,7 +139,6 @@ def _digital_x_ray(ds, view: str, photometric: str) -> None:
     ds.AnatomicRegionSequence = [_code("51185008", "Chest")]
     ds.ViewCodeSequence = [_code(*_VIEWS[view])]
     ds.ViewCodeSequence[0].ViewModifierCodeSequence = []
-    ds.PatientOrientationCodeSequence = []
     ds.AcquisitionContextSequence = []
     ds.DetectorType = ""
     ds.PositionerType = ""

@@ -16,18 +16,17 @@ from common.images.orientation import display_of, index_map
 
 
 class ToDisplayd(MapTransform, InvertibleTransform):
-    """Turn ``(C, W, H)`` as stored into ``(C, rows, columns)`` as displayed: head or front up, patient's right at the left.
+    """Turn ``(C, W, H)`` as stored into ``(C, rows, columns)`` as a radiologist sees it.
 
-    The way is in the meta that ``ChestReader`` made. A later key whose file knows no orientation (a PNG mask) lies in the stored
-    grid of the first key's image, as every mask that this project writes, and goes the first key's way. ``Invertd`` undoes it
-    exactly, also for channels that the network made.
+    That is: head or front up, patient's right at the left. The way is in the meta that ``ChestReader`` made. A
+    later key whose file knows no orientation (a PNG mask) lies in the stored grid of the first key's image, as
+    every mask that this project writes, and goes the first key's way. ``Invertd`` undoes it exactly, also for
+    channels that the network made.
 
     Args:
         keys: The image first, then what lies in its grid.
         allow_missing_keys: Pass over keys that the item lacks.
     """
-
-    backend = ["torch"]
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
@@ -43,19 +42,16 @@ class ToDisplayd(MapTransform, InvertibleTransform):
         for key in self.key_iterator(d):
             image = d[key]
             if not isinstance(image, MetaTensor):
-                raise UserError(
-                    f"{key}: no meta, so no way to display; load it with common.images.ChestReader"
-                )
+                raise UserError(f"{key}: no meta, so no way to display; load it with common.images.ChestReader")
             way = display_of(image.meta)
             if first is None:
                 first = image
             elif not image.meta["orientation_source"]:
                 way = display_of(first.meta)
                 if any(way) and image.shape[-2:] != first.shape[-2:]:
-                    raise UserError(
-                        f"{shown(image.meta['filename_or_obj'])}: {image.shape[-2]} x {image.shape[-1]} pixels, its image "
-                        f"{first.shape[-2]} x {first.shape[-1]}; a mask lies in the stored grid of its image"
-                    )
+                    name = shown(image.meta["filename_or_obj"])
+                    size, other = (" x ".join(str(n) for n in x.shape[-2:]) for x in (image, first))
+                    raise UserError(f"{name}: {size} pixels, its image {other}; a mask has its image's stored grid")
             d[key] = self._turn(image, way)
         return d
 
