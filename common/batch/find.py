@@ -7,34 +7,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.errors import UserError
+from common.images.reader import holds_image
 
 from .prompts import Prompts
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".nii", ".nii.gz", ".dcm", ".dicom", ".dic", ".ima")
-MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
-# A DICOM file without preamble begins with an element of group 0002 or 0008 and its explicit VR or a short length.
-GROUPS = (b"\x02\x00", b"\x08\x00")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".nii", ".nii.gz", ".dcm", ".dicom", ".dic")
 
 
 def is_image(path: Path) -> bool:
-    """Whether the file says by its first bytes or its name that it is an image; an unreadable one counts by name."""
+    """Whether a file says by its name or by its first bytes that it is an image (one that cannot be read: by name)."""
     if path.name.lower().endswith(SUFFIXES):
         return True
     try:
-        with path.open("rb") as file:
-            head = file.read(352)
+        return holds_image(path)
     except OSError:
         return False
-    if head.startswith(MAGIC) or head[128:132] == b"DICM" or head[344:348] in (b"n+1\x00", b"ni1\x00"):
-        return True
-    explicit = head[4:6].isalpha() and head[4:6].isupper()
-    return head[:2] in GROUPS and len(head) > 132 and (explicit or head[5:8] == b"\x00\x00\x00")
 
 
-def find_images(root: Path) -> tuple[list[Path], int]:
+def find_images(root: Path, leave_out: Path | None = None) -> tuple[list[Path], int]:
     """All image files below ``root`` (or ``root`` itself, a file) in sorted order, and the number of other files.
 
-    Hidden files and folders are left out and not counted; links to folders are not followed.
+    Hidden files and folders are left out and not counted; links to folders are not followed. ``leave_out`` is a folder
+    that is not looked into: an output folder inside the input folder.
 
     Raises:
         UserError: ``root`` does not exist.
@@ -44,7 +38,7 @@ def find_images(root: Path) -> tuple[list[Path], int]:
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder; give the folder of the images")
     images, others = [], 0
-    for path in _files(root):
+    for path in _files(root, leave_out.resolve() if leave_out else None):
         if is_image(path):
             images.append(path)
         else:
@@ -52,10 +46,11 @@ def find_images(root: Path) -> tuple[list[Path], int]:
     return sorted(images), others
 
 
-def _files(root: Path) -> Iterator[Path]:
+def _files(root: Path, leave_out: Path | None) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder) / name for name in files if not name.startswith("."))
+        here = Path(folder)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != leave_out)
+        yield from (here / name for name in files if not name.startswith("."))
 
 
 def find_items(

@@ -53,7 +53,7 @@ class Progress:
         """One step further."""
         output = engine.state.output
         if isinstance(output, dict) and "loss" in output:
-            self.bar.set_postfix(loss=f"{float(output['loss']):.4f}", refresh=False)
+            self.bar.set_postfix(loss=f"{float(output['loss'].detach()):.4f}", refresh=False)
         self.bar.update()
 
     def close(self, engine: Engine) -> None:

@@ -83,7 +83,8 @@ class ScoreCases:
                 )
             spacing = tuple(float(mm) for mm in meta["spacing_mm"])
             spacing = spacing if np.isfinite(spacing).all() else None
-        findings = parse(item["text_prompt"], "image", self.grammar) if item.get("text_prompt") else None
+        given = item.get("prompt_used") == "given"
+        findings = parse(item["text_prompt"], "image", self.grammar) if given else None
         return score_case(found, truth, case=case, findings=findings, spacing=spacing, kind=self.kind)
 
     def finish(self, engine: Engine) -> None:

@@ -36,9 +36,7 @@ def components(mask: np.ndarray) -> int:
     return int((np.bincount(parts.ravel())[1:] >= SPECK * mask.size).sum())
 
 
-def consistency(
-    mask: np.ndarray, findings: Findings, kind: str | None = None
-) -> dict[str, float | bool | None]:
+def consistency(mask: np.ndarray, findings: Findings, kind: str | None = None) -> dict[str, float | bool | None]:
     """Agreement of one mask with the findings of its sentence.
 
     Args:

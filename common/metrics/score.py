@@ -76,9 +76,7 @@ def score_case(
     return row
 
 
-def _distances(
-    pred: np.ndarray, truth: np.ndarray, spacing: tuple[float, float] | None
-) -> tuple[float, float]:
+def _distances(pred: np.ndarray, truth: np.ndarray, spacing: tuple[float, float] | None) -> tuple[float, float]:
     """HD95 and ASSD of one image; the diagonal for an empty prediction."""
     if not pred.any():
         return (diagonal(truth.shape, spacing),) * 2
@@ -97,9 +95,7 @@ def _mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(known, values, 0.0), known.astype(float)
 
 
-def summarise(
-    rows: Sequence[Mapping[str, object]], *, seed: int = 0, resamples: int = 2000
-) -> dict[str, object]:
+def summarise(rows: Sequence[Mapping[str, object]], *, seed: int = 0, resamples: int = 2000) -> dict[str, object]:
     """All statistics of a data set, each with its 95 % percentile interval over subjects.
 
     A row without a subject is a subject of its own.
@@ -168,10 +164,10 @@ def _line(name: str, statistics: Sequence[Mapping[str, object]], scale: float, n
     cells = []
     for s in statistics:
         if s["value"] is None:
-            cells.append(f"{'-':>24}")
+            cells.append(f"{'-':>8} {'':>16}")
         else:
             value, low, high = (f"{s[key] * scale:.2f}" for key in ("value", "low", "high"))
-            cells.append(f"{value:>8} {f'[{low}, {high}]':>15}")
+            cells.append(f"{value:>8} {f'[{low}, {high}]':>16}")
     return f"  {name:<26}{''.join(cells)} {statistics[0]['n']:>7}  {note}".rstrip()
 
 
@@ -185,7 +181,7 @@ def format_table(summary: Mapping[str, object]) -> str:
         f"{summary['empty_truth']} without lesion; {summary['missed']} with a lesion and an empty prediction",
         f"[{boot['level']:.0%} interval]: {boot['resamples']} resamples of subjects, seed {boot['seed']}",
         "",
-        f"  {'':<26}{'value':>8} {'interval':>15} {'images':>7}",
+        f"  {'':<26}{'value':>8} {'interval':>16} {'images':>7}",
     ]
     for name, title in (("dice", "Dice"), ("iou", "IoU")):
         formula = "2TP/(2TP+FP+FN)" if name == "dice" else "TP/(TP+FP+FN)"
@@ -209,7 +205,7 @@ def format_table(summary: Mapping[str, object]) -> str:
 
     agreement = summary["consistency"]
     if agreement["zone_bits"]["truth"]["n"]:
-        head = f"{'prediction':>8}{'interval':>14}{'truth':>9} {'(ceiling)':>15}"
+        head = f"{'prediction':>10}{'interval':>15}{'truth':>8} {'(ceiling)':>16}"
         lines += ["", f"  {'Mask against sentence':<26}{head} {'images':>7}"]
         for name, (title, note) in CONSISTENCY.items():
             if agreement[name]["truth"]["n"]:
@@ -235,9 +231,12 @@ def write_scores(
     paths = folder / "scores.csv", folder / "summary.json"
     for path, content in zip(paths, (text.getvalue(), json.dumps(summary, indent=4) + "\n"), strict=True):
         part = path.with_name(f".{path.name}.part")
-        with part.open("w", encoding="utf-8", newline="") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        try:
+            with part.open("w", encoding="utf-8", newline="") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     return paths

@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from common.report.files import write_text
 from common.report.overlay import PREDICTION, TRUTH
 
 # verdict -> its heading; the first are what a reader must see
@@ -87,8 +88,7 @@ def write_gallery(rows: Sequence[Mapping[str, object]], path: str | Path, title:
         raise ValueError(f"unknown verdict {sorted(unknown)}; use {', '.join(VERDICTS)}")
     shown = [verdict for verdict in VERDICTS if counts[verdict]]
     hide = "".join(
-        f"body:has(#only-{verdict}:checked) tbody tr:not(.{verdict}) {{ display: none; }}\n"
-        for verdict in shown
+        f"body:has(#only-{verdict}:checked) tbody tr:not(.{verdict}) {{ display: none; }}\n" for verdict in shown
     )
     chips = [f'<label><input type="radio" name="only" checked>All <b>{len(rows):,}</b></label>']
     chips += [
@@ -124,9 +124,7 @@ Research use only, not a medical device.</p>
 </html>
 """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
+    write_text(path, page)
     return path
 
 

@@ -81,9 +81,7 @@ def overlay(
     for text in lines:
         draw.text((x, y), text, (238, 238, 238), font)
         y += line
-    for name, colour in [("prediction", PREDICTION), ("ground truth", TRUTH)][
-        : 2 if truth is not None else 1
-    ]:
+    for name, colour in [("prediction", PREDICTION), ("ground truth", TRUTH)][: 2 if truth is not None else 1]:
         draw.rectangle((x, y + 5, x + 14, y + 17), outline=colour, width=3)
         draw.text((x + 22, y), name, (170, 170, 170), font)
         x += 22 + round(font.getlength(name)) + 24
@@ -108,9 +106,7 @@ def contact_sheet(
         ValueError: no pictures, or not one caption a picture.
     """
     if not images or len(images) != len(captions):
-        raise ValueError(
-            f"{len(images)} pictures and {len(captions)} captions: one caption a picture is needed"
-        )
+        raise ValueError(f"{len(images)} pictures and {len(captions)} captions: one caption a picture is needed")
     font = ImageFont.load_default(13)
     line, gap = 17, 8
     texts = [_wrap(caption, font, cell) for caption in captions]

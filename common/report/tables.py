@@ -16,15 +16,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import UserError
+from common.report.files import write_text
 
 
 def markdown_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> str:
     """The columns of the rows as a Markdown table; numbers stand at the right, what is missing is empty."""
     cells = [["" if row.get(c) is None else _cell(row[c]) for c in columns] for row in rows]
-    right = [
-        any(line[i] for line in cells) and all(_number(line[i]) for line in cells)
-        for i in range(len(columns))
-    ]
+    right = [any(line[i] for line in cells) and all(_number(line[i]) for line in cells) for i in range(len(columns))]
     lines = [[_cell(c) for c in columns], ["---:" if r else "---" for r in right], *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -64,9 +62,7 @@ def fill_markers(file: str | Path, key: str, text: str) -> bool:
     new = old.replace(f"{begin}{found[0]}<!-- /numbers -->", f"{begin}\n{text.strip()}\n<!-- /numbers -->")
     if new == old:
         return False
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(new, encoding="utf-8")
-    part.replace(file)
+    write_text(file, new)
     return True
 
 

@@ -76,7 +76,7 @@ class Model:
         self.parser = ConfigParser()
         self.parser.read_config([str(file) for file in files])
         self.parser.read_meta(str(folder / "configs" / "metadata.json"))
-        self.metadata: dict[str, Any] = self.parser.meta
+        self.metadata: dict[str, Any] = self.parser["_meta_"]
         check_versions(self.metadata, folder)
         self.parser.update({"bundle_root": str(folder)} | override)
         self.grammar: str = self.parser.get_parsed_content("grammar")
@@ -122,7 +122,7 @@ class Model:
         return Segmentation(
             mask=mask.T,
             probability=_array(probability).T.astype(np.float32),
-            displayed=to_display(mask, data["image"].meta) > 0,
+            displayed=to_display(mask, data["image"].meta["display"]),
             findings=findings,
             sentence=data["text_prompt"],
             meta=dict(data["image"].meta),

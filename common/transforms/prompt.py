@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -23,14 +24,16 @@ class PreparePromptd(MapTransform):
         grammar: ``"chest"`` or ``"polyp"``.
         captions: ``"canonical"`` (parse and say it in one form) or ``"original"`` (the words as they are, sides
             swapped if they are the patient's).
+        unreadable: what a sentence that is not understood does: ``"refuse"`` raises; ``"default"`` (public training
+            sets hold a few) gives the default sentence, which ``prompt_used`` then says.
     """
 
-    def __init__(self, keys: KeysCollection, grammar: str, captions: str) -> None:
+    def __init__(self, keys: KeysCollection, grammar: str, captions: str, unreadable: str = "refuse") -> None:
         super().__init__(keys)
-        self.grammar, self.captions = grammar, captions
+        self.grammar, self.captions, self.unreadable = grammar, captions, unreadable
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Replace the sentence and set ``laterality`` to ``"image"``.
+        """Replace the sentence, set ``laterality`` to ``"image"`` and ``prompt_used`` to ``"given"`` or ``"default"``.
 
         Raises:
             UserError: the sentence is not understood, or it names sides and ``laterality`` is not given.
@@ -38,15 +41,24 @@ class PreparePromptd(MapTransform):
         d = dict(data)
         for key in self.keys:
             sentence = str(d.get(key) or "").strip()
-            if not sentence:
-                d[key] = DEFAULT_PROMPT[self.grammar]
-                continue
-            laterality = d.get("laterality")
-            if laterality not in ("image", "patient"):
-                raise UserError(
-                    f"{d.get('source', 'prompt')}: laterality is {laterality!r}; say whose left the sentence means: "
-                    f"'patient' (clinicians) or 'image' (left of the picture)"
-                )
-            d[key] = prepare(sentence, laterality, self.grammar, self.captions)
+            prepared = self._prepare(sentence, d) if sentence else None
+            d[key] = DEFAULT_PROMPT[self.grammar] if prepared is None else prepared
+            d["prompt_used"] = "default" if prepared is None else "given"
         d["laterality"] = "image"
         return d
+
+    def _prepare(self, sentence: str, data: Mapping[Hashable, Any]) -> str | None:
+        """The sentence for the network, or None where the default one stands in."""
+        laterality = data.get("laterality")
+        if laterality not in ("image", "patient"):
+            raise UserError(
+                f"{data.get('source', 'prompt')}: laterality is {laterality!r}; say whose left the sentence means: "
+                f"'patient' (clinicians) or 'image' (left of the picture)"
+            )
+        try:
+            return prepare(sentence, laterality, self.grammar, self.captions)
+        except UserError as error:
+            if self.unreadable == "refuse":
+                raise
+            logging.getLogger("prompt").warning("%s: the default sentence is used instead", error)
+            return None

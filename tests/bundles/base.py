@@ -24,15 +24,9 @@ REQUIRED = (
     "docs/data_license.txt", "LICENSE", "large_files.yml",
 )  # fmt: skip
 CARD = (
-    "Overview",
-    "Data",
-    "Training configuration",
-    "Performance",
-    "Commands",
-    "Limitations",
-    "References",
-    "License",
-)
+    "Model Overview", "Data", "Training configuration", "Performance", "MONAI Bundle Commands", "Limitations",
+    "References", "License",
+)  # fmt: skip
 SAME_IN_ALL = ("configs/evaluate.json", "configs/multi_gpu_train.json", "configs/logging.conf", "LICENSE")
 
 

@@ -1,0 +1,7 @@
+"""The base tests, over every bundle."""
+
+from .base import BundleTests
+
+
+class TestBundles(BundleTests):
+    pass
