@@ -143,9 +143,7 @@ def _ribs(who: Patient, size: int) -> np.ndarray:
     for canvas, behind in ((back, True), (front, False)):
         for number in range(9 if behind else 6):
             start = 0.075 + 0.066 * (number + 0.5 * who.rib_phase) + (0.0 if behind else 0.16)
-            reach = (
-                who.width * np.sqrt(np.clip(1 - (1 - (start - who.top + 0.12) / 0.62) ** 3, 0.08, 1)) * 1.03
-            )
+            reach = who.width * np.sqrt(np.clip(1 - (1 - (start - who.top + 0.12) / 0.62) ** 3, 0.08, 1)) * 1.03
             for side in (-1, 1):
                 if behind:
                     across = 0.045 + (reach - 0.045) * np.sin(t * np.pi / 2) ** 0.9
@@ -232,8 +230,7 @@ def draw(who: Patient, size: int, opacity: np.ndarray) -> np.ndarray:
     knob = _step(who.aorta - np.hypot(x - who.centre - 0.06, y - 0.275), 0.006) * 0.16
     trachea = 0.12 * _step(0.017 - across, 0.005) * _step(0.31 - y, 0.02)
     hila = sum(
-        0.16 * np.exp(-(((x - who.centre - side * 0.085) / 0.028) ** 2) - ((y - 0.385) / 0.05) ** 2)
-        for side in (-1, 1)
+        0.16 * np.exp(-(((x - who.centre - side * 0.085) / 0.028) ** 2) - ((y - 0.385) / 0.05) ** 2) for side in (-1, 1)
     )
     belly = 0.0
     for side in (-1, 1):

@@ -67,14 +67,10 @@ def find_table(root: Path) -> Path:
     if len(tables) > 1:
         tables = [t for t in tables if t.stem.lower() == "captions"] or tables
     if not tables:
-        raise UserError(
-            f"{root}: has no CSV with columns image, mask and text; write one, or name another folder"
-        )
+        raise UserError(f"{root}: has no CSV with columns image, mask and text; write one, or name another folder")
     if len(tables) > 1:
         names = ", ".join(t.name for t in tables)
-        raise UserError(
-            f"{root}: several tables with image, mask and text ({names}); give the path of one of them"
-        )
+        raise UserError(f"{root}: several tables with image, mask and text ({names}); give the path of one of them")
     return tables[0]
 
 
@@ -83,7 +79,8 @@ class _Paths:
 
     def __init__(self, base: Path, folders: tuple[str, ...]):
         self.base = base
-        inner = [entry for name in folders if (entry := child(base, name)) is not None]
+        places = [base, *filter(None, (child(base, name) for name in ("png", "tif")))]  # CVC-ClinicDB has both
+        inner = [entry for place in places for name in folders if (entry := child(place, name)) is not None]
         self.files = Files(*inner)
 
     def find(self, cell: str) -> Path | None:
@@ -145,7 +142,7 @@ def read(
         elif laterality is not None and side != laterality:
             problems.append(f"laterality is {side}, but laterality={laterality} was given")
         if problems:
-            listing.faults += [Fault(split or "train", f"{where}: {problem}") for problem in problems]
+            listing.faults.extend(Fault(split or "train", f"{where}: {problem}") for problem in problems)
         else:
             subject = row.get("subject") or image.stem.lower()
             listing.pairs.append(Pair(image, mask, row["text"], side, subject, split, where))

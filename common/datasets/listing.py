@@ -80,9 +80,7 @@ def read_sheet(path: Path, columns: dict[str, tuple[str, ...]]) -> list[dict[str
     return [{ours: cell.strip() for ours, cell in zip(names, row, strict=True)} for row in rows]
 
 
-def need_columns(
-    path: Path, rows: list[dict[str, str]], columns: dict[str, tuple[str, ...]], *needed: str
-) -> None:
+def need_columns(path: Path, rows: list[dict[str, str]], columns: dict[str, tuple[str, ...]], *needed: str) -> None:
     """Refuse a sheet without rows or without one of the columns ``needed``."""
     if not rows:
         raise UserError(f"{path}: holds no rows")
@@ -102,11 +100,11 @@ def child(folder: Path, *names: str) -> Path | None:
 class Files:
     """The files of some folders, found by name whatever its case, or by stem if only the ending differs."""
 
-    def __init__(self, *folders: Path):
+    def __init__(self, *folders: Path | None):
         self._names: dict[str, Path] = {}
         self._stems: dict[str, Path] = {}
         for folder in folders:
-            if folder.is_dir():
+            if folder is not None and folder.is_dir():
                 for entry in sorted(folder.iterdir()):
                     if entry.is_file():
                         self._names.setdefault(entry.name.lower(), entry)

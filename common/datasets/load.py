@@ -45,7 +45,10 @@ def find_dataset(name: str, root: str | Path) -> tuple[str, Path]:
     for _ in range(_DEPTH + 1):
         hits = []
         for place in level:
-            match = next((n for n, test in _FOUND.items() if name in ("auto", n) and test(place)), None)
+            if name in ("kvasir", "clinicdb"):  # named, so the folder need not be called like it
+                match = name if folder.found(place) else None
+            else:
+                match = next((n for n, test in _FOUND.items() if name in ("auto", n) and test(place)), None)
             if match:
                 hits.append((match, place))
         if len(hits) > 1:
@@ -74,9 +77,7 @@ def list_dataset(name: str, root: str | Path, laterality: str | None = None) -> 
     if laterality not in (None, "image"):
         if laterality not in LATERALITIES:
             raise UserError(f"laterality: {laterality!r} is unknown; use 'image' or 'patient'")
-        raise UserError(
-            f"laterality: the sentences of {name} name the sides of the picture; leave laterality out"
-        )
+        raise UserError(f"laterality: the sentences of {name} name the sides of the picture; leave laterality out")
     if name in ("kvasir", "clinicdb"):
         return kvasir.read(place, name)
     return {"qata": qata, "mosmed": mosmed}[name].read(place)

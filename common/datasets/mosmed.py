@@ -41,20 +41,14 @@ def subject(name: str) -> str:
 
 
 def _sheet(root: Path, place: Path, part: str) -> Path:
-    inside = [
-        e for e in sorted(place.iterdir()) if e.suffix.lower() in SHEETS and not e.name.startswith("~$")
-    ]
+    inside = [e for e in sorted(place.iterdir()) if e.suffix.lower() in SHEETS and not e.name.startswith("~$")]
     beside = [
-        e
-        for e in sorted(root.iterdir())
-        if e.suffix.lower() in SHEETS and re.match(f"{part}_text", e.name, re.I)
+        e for e in sorted(root.iterdir()) if e.suffix.lower() in SHEETS and re.match(f"{part}_text", e.name, re.I)
     ]
     sheets = inside or beside
     if len(sheets) != 1:
         have = f"has {len(sheets)} tables ({', '.join(s.name for s in sheets)})" if sheets else "has no table"
-        raise UserError(
-            f"{place}: {have}; leave one {part}_text.xlsx or .csv with columns Image and Description"
-        )
+        raise UserError(f"{place}: {have}; leave one {part}_text.xlsx or .csv with columns Image and Description")
     return sheets[0]
 
 
@@ -68,7 +62,7 @@ def read(root: Path) -> Listing:
         sheet = _sheet(root, place, part)
         rows = read_sheet(sheet, _COLUMNS)
         need_columns(sheet, rows, _COLUMNS, "image", "text")
-        images, masks = (Files(child(place, name) or place / name) for name in ("img", "labelcol"))
+        images, masks = Files(child(place, "img")), Files(child(place, "labelcol"))
         for number, row in enumerate(rows, start=2):
             where = f"{part}_Folder/{sheet.name}:{number}"
             image, mask = images.find(row["image"]), masks.find(row["image"])
@@ -80,9 +74,7 @@ def read(root: Path) -> Listing:
             if not row["text"]:
                 problems.append(f"{row['image']} has no sentence")
             if problems:
-                listing.faults += [Fault(split, f"{where}: {problem}") for problem in problems]
+                listing.faults.extend(Fault(split, f"{where}: {problem}") for problem in problems)
             else:
-                listing.pairs.append(
-                    Pair(image, mask, row["text"], "image", subject(row["image"]), split, where)
-                )
+                listing.pairs.append(Pair(image, mask, row["text"], "image", subject(row["image"]), split, where))
     return listing

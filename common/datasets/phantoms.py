@@ -157,9 +157,7 @@ def _place(rng: np.random.Generator, who: anatomy.Patient, crowded: bool) -> tup
                 one = _opacity(rng, bits)
                 mask = (one.field(_PLAN) > 0) & lung
                 areas = _areas(mask)
-                fills = all(
-                    a >= _PRESENT if bit else a <= _ABSENT for a, bit in zip(areas, bits, strict=True)
-                )
+                fills = all(a >= _PRESENT if bit else a <= _ABSENT for a, bit in zip(areas, bits, strict=True))
                 if fills and label(mask, np.ones((3, 3)))[1] == 1 and not (mask & taken).any():
                     placed.append(one)
                     taken |= binary_dilation(mask, np.ones((3, 3)), iterations=_GAP)
@@ -237,9 +235,7 @@ def write(root: str | Path, *, count: int = 600, size: int = 128, seed: int = 0,
         laterality = "patient" if index % 5 == 2 else "image"
         rows.append(
             {
-                "split": list(SPLITS)[
-                    min(int(np.searchsorted(bounds, index, side="right")), len(SPLITS) - 1)
-                ],
+                "split": list(SPLITS)[min(int(np.searchsorted(bounds, index, side="right")), len(SPLITS) - 1)],
                 "image": name,
                 "mask": name,
                 "text": phantom.findings.caption(laterality),
@@ -275,9 +271,7 @@ def write_inbox(root: str | Path, phantoms: list[Phantom]) -> Path:
         photometric, stored = _STORED[index % len(_STORED)]
         name = f"{stem}.dcm" if stored else f"{stem}.png"
         if stored:
-            write_radiograph(
-                root / "images" / name, phantom.image, photometric=photometric, patient_orientation=stored
-            )
+            write_radiograph(root / "images" / name, phantom.image, photometric=photometric, patient_orientation=stored)
         else:
             Image.fromarray(phantom.image).save(root / "images" / name)
         Image.fromarray(phantom.mask.astype(np.uint8) * 255).save(root / "masks" / f"{stem}.png")

@@ -48,11 +48,7 @@ def _sheet(folder: Path, part: str) -> Path | None:
         for entry in sorted(place.iterdir())
         if entry.suffix.lower() in SHEETS and re.match(rf"{part}(_text.*)?$", entry.stem.lower())
     ]
-    return (
-        min(sheets, key=lambda s: (s.stem.lower() != part, SHEETS.index(s.suffix.lower())))
-        if sheets
-        else None
-    )
+    return min(sheets, key=lambda s: (s.stem.lower() != part, SHEETS.index(s.suffix.lower()))) if sheets else None
 
 
 def read(folder: Path) -> Listing:
@@ -70,7 +66,7 @@ def read(folder: Path) -> Listing:
             )
         rows = read_sheet(sheet, _COLUMNS)
         need_columns(sheet, rows, _COLUMNS, "mask", "text")
-        images, masks = Files(place / child(place, "Images").name), Files(child(place, "Ground-truths"))
+        images, masks = Files(child(place, "Images")), Files(child(place, "Ground-truths"))
         cut = len(rows) * 4 // 5 if part == "train" else 0
         for number, row in enumerate(rows):
             split = "test" if part == "test" else "train" if number < cut else "validation"
@@ -85,7 +81,7 @@ def read(folder: Path) -> Listing:
             if not row["text"]:
                 problems.append(f"{row['mask']} has no sentence")
             if problems:
-                listing.faults += [Fault(split, f"{where}: {problem}") for problem in problems]
+                listing.faults.extend(Fault(split, f"{where}: {problem}") for problem in problems)
             else:
                 listing.pairs.append(Pair(image, mask, row["text"], "image", subject(plain), split, where))
     return listing

@@ -1,0 +1,70 @@
+import shutil
+
+import pytest
+
+from common.datasets import load_dataset
+from common.errors import UserError
+
+KEYS = {"image", "label", "text_prompt", "laterality", "subject", "source"}
+
+
+def test_contract(csv_root):
+    for item in load_dataset("auto", csv_root, "trainval"):
+        assert item.keys() == KEYS
+        assert all(isinstance(value, str) for value in item.values())
+
+
+def test_found_below_the_root(qata_root):
+    inner = qata_root.parent / "archive" / "inside"
+    inner.mkdir(parents=True)
+    shutil.move(qata_root, inner)
+    assert len(load_dataset("auto", qata_root.parent / "archive", "train")) == 8
+
+
+def test_several_below_the_root(qata_root, mosmed_root):
+    with pytest.raises(UserError, match=r"holds several data sets \(MosMedDataPlus, QaTa-COV19-v2\); give the folder"):
+        load_dataset("auto", qata_root.parent, "train")
+    assert len(load_dataset("qata", qata_root.parent, "train")) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("kitti", ".", "train"), "dataset: 'kitti' is unknown; use one of auto, qata, mosmed, kvasir, clinicdb, csv"),
+        (("auto", "no-such-folder", "train"), "no-such-folder: no such folder; give the folder of the data set"),
+        (("auto", ".", "all"), "split: 'all' is unknown; use train, validation, test or trainval"),
+    ],
+)
+def test_wrong_arguments(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        load_dataset(*arguments)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(UserError, match="holds no data set in a known layout"):
+        load_dataset("auto", tmp_path, "train")
+    with pytest.raises(UserError, match="holds no data set qata"):
+        load_dataset("qata", tmp_path, "train")
+
+
+def test_empty_split(qata_root):
+    shutil.rmtree(qata_root / "Test Set")
+    with pytest.raises(UserError, match=r"has no rows of split test; it has train \(8\), validation \(2\)"):
+        load_dataset("qata", qata_root, "test")
+
+
+def test_published_sets_declare_their_laterality(qata_root):
+    assert load_dataset("qata", qata_root, "train", laterality="image")
+    with pytest.raises(UserError, match="the sentences of qata name the sides of the picture; leave laterality out"):
+        load_dataset("qata", qata_root, "train", laterality="patient")
+
+
+def test_fraction_and_limit(qata_root):
+    half = load_dataset("qata", qata_root, "train", fraction=0.5)
+    assert len(half) == 4
+    train = load_dataset("qata", qata_root, "train")
+    three = load_dataset("qata", qata_root, "train", limit=3, seed=1)
+    assert len(three) == 3
+    assert [item for item in train if item in three] == three
+    assert [item for item in train if item in half] == half
