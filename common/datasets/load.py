@@ -58,7 +58,9 @@ def find_dataset(name: str, root: str | Path) -> tuple[str, Path]:
             return hits[0]
         level = [entry for place in level for entry in sorted(place.iterdir()) if entry.is_dir()]
     what = "no data set in a known layout" if name == "auto" else f"no data set {name}"
-    raise UserError(f"{root}: holds {what}; the layouts are described in docs/your-own-data.md")
+    raise UserError(
+        f"{root}: holds {what}; give the folder of one as downloaded, or one with a CSV of image, mask and text"
+    )
 
 
 def list_dataset(name: str, root: str | Path, laterality: str | None = None) -> Listing:
