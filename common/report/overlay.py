@@ -6,6 +6,7 @@ grey lung: sky blue for the prediction (fill and contour), yellow for the ground
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
 
 import numpy as np
@@ -161,10 +162,11 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     lines: list[str] = []
     while text and len(lines) < _LINES:
-        end = len(text)
-        while end > 1 and font.getlength(text[:end]) > width:
-            blank = text.rfind(" ", 0, end)
-            end = blank if blank > 0 else end - 1
+        # the longest start that fits: found by halving, for a report can be pasted as a sentence
+        end = bisect(range(1, min(len(text), width) + 1), width, key=lambda n: font.getlength(text[:n])) or 1
+        blank = text.rfind(" ", 0, end + 1)
+        if end < len(text) and blank > 0:
+            end = blank
         lines.append(text[:end])
         text = text[end:].lstrip()
     if text:
