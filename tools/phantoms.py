@@ -11,9 +11,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=600, help="images of the data set (default: 600)")
     parser.add_argument("--size", type=int, default=128, help="height and width in pixels (default: 128)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other phantoms (default: 0)")
-    parser.add_argument(
-        "--inbox", type=int, default=12, help="images, DICOM and PNG, to segment (default: 12)"
-    )
+    parser.add_argument("--inbox", type=int, default=12, help="images, DICOM and PNG, to segment (default: 12)")
 
 
 def main(args: argparse.Namespace) -> int:
