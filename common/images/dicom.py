@@ -66,7 +66,7 @@ def read_dicom(path: Path) -> Picture:
             (False, False): pydicom.uid.ExplicitVRBigEndian,
         }
         dataset.file_meta.TransferSyntaxUID = syntaxes[bool(implicit), bool(little)]
-    stored = dataset.pixel_array
+    stored = _without_overlay(dataset, dataset.pixel_array)
     if stored.ndim != 2:
         raise UserError(f"{shown(path)}: its pixels have shape {stored.shape}; give one frame of grey values")
     pixels, intensity = _displayed(dataset, stored)
@@ -145,6 +145,17 @@ def _refuse(path: Path, header) -> None:
     if frames[0] > 1:
         raise UserError(f"{name}: {int(frames[0])} frames; give one frame a file")
     check_size(path, int(columns[0]), int(rows[0]))
+    if path.stat().st_size > 8 * rows[0] * columns[0] + 2**28:
+        raise UserError(f"{name}: much larger than one picture of {int(columns[0])} x {int(rows[0])}; copy it again")
+
+
+def _without_overlay(dataset, stored: np.ndarray) -> np.ndarray:
+    """Stored values without the overlay planes that old files keep in their unused bits (C.9.2, retired)."""
+    positions = (dataset.get((0x6000 + 2 * i, 0x0102)) for i in range(16))
+    if not any(x is not None and x.value for x in positions):
+        return stored
+    unused = 8 * stored.dtype.itemsize - int(dataset.BitsStored)
+    return (stored << unused) >> unused if stored.dtype.kind in "iu" else stored
 
 
 def _displayed(dataset, stored: np.ndarray) -> tuple[np.ndarray, str]:
@@ -172,21 +183,18 @@ def _modality(dataset, stored: np.ndarray) -> np.ndarray:
     """Stored values to the manufacturer's units: the modality LUT, else rescale (C.11.1)."""
     if dataset.get("ModalityLUTSequence"):
         return _lut(dataset, dataset.ModalityLUTSequence[0], stored)[0]
-    slope, intercept = (
-        _numbers(dataset, "RescaleSlope") or [1.0],
-        _numbers(dataset, "RescaleIntercept") or [0.0],
-    )
-    if (slope[0], intercept[0]) == (1.0, 0.0):
+    slope = (_numbers(dataset, "RescaleSlope") or [1.0])[0] or 1.0
+    intercept = (_numbers(dataset, "RescaleIntercept") or [0.0])[0]
+    if (slope, intercept) == (1.0, 0.0):
         return stored
-    return stored.astype(np.float32) * np.float32(slope[0] or 1.0) + np.float32(intercept[0])
+    return (stored * slope + intercept).astype(np.float32)
 
 
 def _lut(dataset, item, values: np.ndarray) -> tuple[np.ndarray, int]:
     """``values`` through a LUT of C.11.1.1 or C.11.2.1.1, and its largest possible output."""
     entries, first, bits = (int(x) for x in _numbers(item, "LUTDescriptor"))
     entries = entries or 2**16
-    signed = values.dtype.kind != "u"
-    if signed and first >= 2**15:
+    if first >= 2**15 and values.min() < 0:  # given as the unsigned bits of a negative value
         first -= 2**16
     data = item.LUTData
     if isinstance(data, bytes):

@@ -13,6 +13,7 @@ from common.images.orientation import display_map, letters_of_vector
 
 # Air in the chest is below, and no other picture's values are.
 _HOUNSFIELD_BELOW = -500
+_LONGEST_HEADER = 2**24
 
 
 def open_nifti(path: Path):
@@ -37,8 +38,12 @@ def open_nifti(path: Path):
         check_size(path, *shape[:2])
         if header.get_data_dtype().kind not in "iuf":
             raise UserError(f"{shown(path)}: its values are {header.get_data_dtype()}, not grey values; convert it")
+        pixels_at = int(header.get_data_offset())
+        if pixels_at > _LONGEST_HEADER:
+            raise UserError(f"{shown(path)}: its header claims {pixels_at} bytes; write the file again")
         file.seek(0)
-        return cls.from_bytes(file.read())
+        # No more than the slice: what follows may be without end when it is unpacked.
+        return cls.from_bytes(file.read(pixels_at + int(np.prod(shape)) * header.get_data_dtype().itemsize))
 
 
 def read_nifti(path: Path) -> Picture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from pathlib import Path
 
@@ -25,7 +24,11 @@ def read_raster(path: Path, channels: int) -> Picture:
     Raises:
         UserError: Several frames, or too large. Pillow's own exceptions of a damaged file pass through.
     """
-    image = Image.open(io.BytesIO(path.read_bytes()), formats=_FORMATS)
+    with Image.open(path, formats=_FORMATS) as image:
+        return _read(path, image, channels)
+
+
+def _read(path: Path, image: Image.Image, channels: int) -> Picture:
     check_size(path, *image.size)
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a telephone's JPEG carries its preview as second picture
