@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 
+from common.prompts import report
 from common.prompts.findings import LEVELS, Findings
 from common.prompts.words import COUNT_WORDS, SIDES, distance, mend
 
@@ -26,11 +27,13 @@ _LUNG = ("lung", "lungs")
 _FILL = ("pulmonary", "infection", "infected", "area", "areas", "and", "of", "the", "in", "a")
 _VOCABULARY = frozenset((*_LATERAL, *_LEVEL, *_LUNG, *_FILL, *SIDES, *COUNT_WORDS, "no"))
 _NONE = (0,) * 6
+# "bilateral pulmonary infection in ...": a clinician's sentence that only opens like the pattern
+_GOES_ON = ("in", "of", "at", "with", "within", "involving", "affecting", "throughout")
 
 
 def read(sentence: str) -> Findings:
     """What a chest sentence says, its sides taken as those of the picture."""
-    return _pattern(sentence) or Findings("chest", _NONE, unreadable=tuple(sentence.split()) or ("(empty)",))
+    return _pattern(sentence) or report.read(sentence)
 
 
 def _pattern(sentence: str) -> Findings | None:
@@ -48,6 +51,8 @@ def _pattern(sentence: str) -> Findings | None:
     else:
         return None
     if unreadable:
+        if len(raw) > 3 and raw[3] in _GOES_ON:
+            return None
         return Findings("chest", _NONE, unreadable=tuple(unreadable))
     if lateral == "no":
         if raw[0] != "no" or set(rest) - {"zero", "infected", "area", "areas"}:
@@ -110,9 +115,7 @@ class _Phrases:
                     self.refused.extend((*sorted(levels), "lung"))
                     return {}
                 sides = ["right" if sided == ["left"] else "left"]
-                self.warnings.append(
-                    f"a place without a side is taken as {sides[0]}, the side not named otherwise"
-                )
+                self.warnings.append(f"a place without a side is taken as {sides[0]}, the side not named otherwise")
             found = {i for level in levels for i in _LEVEL[level]} or None
             before = named.get(sides[0])
             named[sides[0]] = (before or set()) | found if found else before

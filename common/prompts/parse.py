@@ -42,9 +42,7 @@ def _check(sentence: str, laterality: str, grammar: str) -> None:
     if grammar not in _GRAMMARS:
         raise UserError(f"grammar {grammar!r} is unknown; use one of {', '.join(_GRAMMARS)}")
     if laterality not in ("image", "patient"):
-        raise UserError(
-            f"laterality {laterality!r} is unknown; use 'image' (left of the picture) or 'patient'"
-        )
+        raise UserError(f"laterality {laterality!r} is unknown; use 'image' (left of the picture) or 'patient'")
     if grammar == "polyp" and laterality == "patient":
         raise UserError("laterality 'patient' means nothing for polyps; their sentences are 'image'-sided")
     if not isinstance(sentence, str):
@@ -57,9 +55,7 @@ def _parse(sentence: str, laterality: Laterality, grammar: Grammar) -> Findings:
     return found.mirrored() if laterality == "patient" and found.understood else found
 
 
-def prepare(
-    sentence: str, laterality: Laterality, grammar: Grammar, captions: Literal["canonical", "original"]
-) -> str:
+def prepare(sentence: str, laterality: Laterality, grammar: Grammar, captions: Literal["canonical", "original"]) -> str:
     """The image-sided sentence that a network gets.
 
     Args:

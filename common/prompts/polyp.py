@@ -22,9 +22,7 @@ _FILL = frozenset(
 )  # fmt: skip
 _VOCABULARY = frozenset((*_ROWS, *_COLUMNS, *_CENTRE, *_FILL))
 _NONE = (0,) * len(POLYP)
-_NEGATIVE = frozenset(
-    ("no", "none", "without", "zero", "not", "free", "absent", "negative", "normal", "never")
-)
+_NEGATIVE = frozenset(("no", "none", "without", "zero", "not", "free", "absent", "negative", "normal", "never"))
 
 
 def read(sentence: str) -> Findings:
@@ -41,29 +39,34 @@ def read(sentence: str) -> Findings:
     if re.search(r",\S|-\s|\s-|[^\w\s,.-]|-[^a-z]|\.\s*\w", parts[1]):
         return _refused(re.findall(r"\S+", parts[1]))
     positions: set[int] = set()
-    for group in re.split(r",|\band\b", parts[1]):
-        words, unreadable = mend(re.findall(r"[a-z]+|[0-9]+", group), _VOCABULARY)
+    for listed in parts[1].split(","):
+        words, unreadable = mend(re.findall(r"[a-z]+|[0-9]+", listed), _VOCABULARY)
         if unreadable:
             return _refused(unreadable)
-        words = [word for word in words if word not in _FILL]
-        if not words:
-            continue
-        position = _position(words)
-        if position is None:
-            return _refused(words)
-        positions.add(position)
+        for named in _groups(words):
+            position = _position(named)
+            if position is None:
+                return _refused(named)
+            positions.add(position)
     if not positions:
         return _refused(["polyp", "(no place)"])
-    counts = [
-        COUNT_WORDS.index(w) if w in COUNT_WORDS else int(w)
-        for w in before
-        if w in COUNT_WORDS or w.isdigit()
-    ]
+    counts = [COUNT_WORDS.index(w) if w in COUNT_WORDS else int(w) for w in before if w in COUNT_WORDS or w.isdigit()]
     warnings: list[str] = []
     count = counts[0] if len(counts) == 1 else None
     if count is not None and count < len(positions):
         warnings.append(f"counts {count} but names {len(positions)} positions")
     return Findings("polyp", tuple(int(i in positions) for i in range(9)), count, tuple(warnings))
+
+
+def _groups(words: list[str]) -> list[list[str]]:
+    """The words of each position, which "and" parts."""
+    groups: list[list[str]] = [[]]
+    for word in words:
+        if word == "and":
+            groups.append([])
+        elif word not in _FILL:
+            groups[-1].append(word)
+    return [group for group in groups if group]
 
 
 def _position(words: list[str]) -> int | None:

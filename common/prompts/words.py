@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import lru_cache
 
 COUNT_WORDS = (
@@ -26,7 +26,6 @@ _MIRRORED = {
 _MIRRORED_WORD = re.compile(rf"\b({'|'.join(_MIRRORED)})\b", re.IGNORECASE)
 
 
-@lru_cache(maxsize=100_000)
 def distance(a: str, b: str) -> int:
     """Edit distance with insertion, deletion, substitution and swap of neighbours (Damerau)."""
     before, last = [], list(range(len(b) + 1))
@@ -41,7 +40,8 @@ def distance(a: str, b: str) -> int:
     return last[-1]
 
 
-def repair(word: str, vocabulary: Collection[str], known: Collection[str] = ()) -> tuple[str, int] | None:
+@lru_cache(maxsize=100_000)
+def repair(word: str, vocabulary: frozenset[str], known: frozenset[str] = frozenset()) -> tuple[str, int] | None:
     """The one nearest word of ``vocabulary`` and its distance, or None if there is none or more than one.
 
     At most one edit for words of up to four letters and for the sides, two for longer ones; two edits keep
@@ -67,7 +67,7 @@ def repair(word: str, vocabulary: Collection[str], known: Collection[str] = ()) 
 
 
 def mend(
-    words: list[str], vocabulary: Collection[str], known: Collection[str] = ()
+    words: list[str], vocabulary: frozenset[str], known: frozenset[str] = frozenset()
 ) -> tuple[list[str], list[str]]:
     """The words with misspellings, torn and run-together words mended; and the unreadable ones.
 
@@ -106,9 +106,7 @@ def mend(
     return mended, unreadable
 
 
-def _readings(
-    word: str, vocabulary: Collection[str], known: Collection[str]
-) -> list[tuple[float, tuple[str, ...]]]:
+def _readings(word: str, vocabulary: frozenset[str], known: frozenset[str]) -> list[tuple[float, tuple[str, ...]]]:
     """Readings of one unknown word, nearest first: (edits, words). A missing space counts as half an edit."""
     readings: list[tuple[float, tuple[str, ...]]] = []
     alone = repair(word, vocabulary, known)

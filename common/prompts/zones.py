@@ -126,9 +126,7 @@ def zones_of_mask(mask: np.ndarray, kind: str = "radiograph") -> tuple[int, ...]
     rows = [0, *(round(cut * mask.shape[0]) for cut in zones.row_cuts), mask.shape[0]]
     columns = [0, *(round(cut * mask.shape[1]) for cut in zones.column_cuts), mask.shape[1]]
     least = max(1.0, zones.min_area * mask.size)
-    return tuple(
-        int(mask[rows[r] : rows[r + 1], columns[c] : columns[c + 1]].sum() >= least) for r, c in zones.cells
-    )
+    return tuple(int(mask[rows[r] : rows[r + 1], columns[c] : columns[c + 1]].sum() >= least) for r, c in zones.cells)
 
 
 def _zones_of_components(mask: np.ndarray, zones: ZoneTable, kind: str) -> tuple[int, ...]:

@@ -1,0 +1,120 @@
+"""Phrases of chest reports that turn the meaning of the words beside them, replaced by marks in capitals.
+
+``mark(text)`` takes lower-case text, so that no word of it can be taken for a mark.
+
+=========  ==========================================================================================
+BOTH       both sides ("left greater than right")
+RESET      ends a denial ("except for")
+STUDY      the study compared with ("prior exam"), or the patient's history as a reason
+HYP        what follows is asked for, not seen ("rule out"); POSTHYP: what precedes ("cannot be excluded")
+NEG        what follows is denied ("no", "free of", "resolution of"); POSTNEG: what precedes ("has resolved")
+NOT        the rest of the stretch is denied
+PERSIST    it goes on ("no change in")
+PARTLY     it is partly gone ("near-complete resolution")
+HIST       what follows is past ("history of"); PREV: unless it persists ("previously seen")
+ORGAN      another organ, with its side and level ("right atrium", "upper abdomen")
+NORMAL     nothing is wrong ("clear", "within normal limits")
+ARTEFACT   what is seen is no lesion ("nipple shadow", "overlying breast tissue")
+=========  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import re
+
+_SIDE = r"(?:left|right)(?:[ -]sided?)?"
+_MORE = (
+    r"(?:greater|more|larger|worse|less|smaller|bigger|most|marked|prominent|pronounced|severe|extensive)"
+    r"(?: \w+)?"
+)
+_SEEN = r"(?:seen|identified|visuali[sz]ed|visible|present|evident|appreciated|noted|demonstrated|detected|apparent)"
+_STUDY = (
+    r"(?:exam\w*|stud(?:y|ies)|radiographs?|radiography|films?|scans?|ct|imaging|images?|comparisons?|x-?rays?"
+    r"|xxxx|date|reports?|views?|one)"
+)
+_ORGAN = (
+    r"(?:ventric\w+|atri\w+|hearts?|cardiac|cardiophrenic|subclavian|jugular|innominate|brachiocephalic|axill\w+"
+    r"|ij|svc|picc|port|mediport|pacemakers?|pacer|icd|aicd|generator|catheters?|lines?|tubes?|stents?|leads?"
+    r"|carotid|clavic\w+|humer\w+|scapul\w+|shoulders?|ribs?|arms?|breasts?|mastectomy|hips?|knees?|kidneys?"
+    r"|renal|hemidiaphragms?|diaphragms?|mainstem|paraspinal|paratracheal|quadrants?|extremit\w+|abdom\w+"
+    r"|thoracic|lumbar|cervical|spine|vertebra\w*|back|neck|mediastin\w+|esophag\w+|trachea\w*|airways?|gi"
+    r"|glenohumeral|acromioclavicular|joints?|sternum|convex\w*|scoliosis|dextroscoliosis|levoscoliosis|arch"
+    r"|aort\w+|lobectomy|thoracotomy|nipples?|normal size)"
+)
+_PLACE_OF_ORGAN = r"(?:left|right|bilateral|both|upper|lower|mid|middle)"
+
+_TABLE = (
+    # sides compared
+    (rf"\b{_SIDE} *[<>]+ *{_SIDE}\b", "BOTH"),
+    (rf"\b{_SIDE},? (?:side )?(?:is )?(?:\w+ )?{_MORE} than (?:on )?(?:the )?{_SIDE}\b", "BOTH"),
+    (
+        rf"\b{_MORE} (?:on |in |at )?(?:the )?{_SIDE},? (?:side )?(?:\w+ )?than (?:on |in |at )?(?:the )?{_SIDE}\b",
+        "BOTH",
+    ),
+    (
+        rf"(?<!on the )(?<!on )(?<!to the )\b{_SIDE} (?:and|or) (?:the )?{_SIDE}\b"
+        r"(?= (?:lung|lobe|upper|mid|lower|base|basal|basilar|ap|hil|perihil|chest|hemithor|xxxx|costo))",
+        "BOTH",
+    ),
+    (r"\b(?:other than|aside from|apart from|except(?: for)?|with (?:the )?exception of)\b", "RESET"),
+    (r"\b(?:as well as|in addition to)\b", "and"),
+    # the study that one compares with
+    (rf"\b(?:prior|previous|earlier|outside|old)(?: \w+){{0,2}}? {_STUDY}\b", "STUDY"),
+    (r"\b(?:since|from|than|to|with) (?:the )?(?:prior|previous)\b(?= *(?:[,.;)]|$))", "STUDY"),
+    (r"\b(?:the|patient'?s?|given|clinical|this) history\b(?! of)", "STUDY"),
+    # hypotheses
+    (
+        r"\b(?:evaluat\w+|assess\w*|check\w*|look\w*|screen\w*|work-?up|concern|suspicion|risk) (?:for|of)\b",
+        "HYP",
+    ),
+    (r"\b(?:rule[sd]? out|ruling out|r/o|if)\b(?! by)", "HYP"),
+    (r"\b(?:not|cannot|can't|never)(?: \w+){0,3} (?:excluded|ruled out)\b", "POSTHYP"),
+    (r"\b(?:cannot|can not|difficult to|to) (?:\w+ )?exclude\b", "HYP"),
+    # what goes on is not denied
+    (r"\b(?:no|without|not)(?: \w+){0,2} (?:changed?|changes?|progression)\b(?: in| of)?", "PERSIST"),
+    (r"\bnot (?:\w+ )?(?:increased|decreased|improved)\b", "PERSIST"),
+    # denials
+    (
+        r"\b(?:near|nearly|almost|partial|partially|incomplete|incompletely)[ -](?:complete )?(?:resol\w+|clear\w*)\b",
+        "PARTLY",
+    ),
+    (rf"\b(?:not|no longer)(?: well| \w+ly)?[ -]+{_SEEN}\b", "POSTNEG"),
+    (
+        r"\b(?:negative for|free (?:of|from)|clear of|devoid of|(?:absence|lack|resolution|clearing|removal) of)\b",
+        "NEG",
+    ),
+    (r"\b(?:no evidence (?:of|for)|no longer|without|w/o|no|nor|neither|never|none|denies)\b", "NEG"),
+    (r"\b(?:resolved|cleared|resolution|absent|gone|disappeared|removed|unlikely|negative)\b", "POSTNEG"),
+    (r"\bnot\b", "NOT"),
+    # the past
+    (r"\b(?:status post|s/p|history of|hx of|h/o|hx|post[ -]op\w*)\b", "HIST"),
+    (
+        rf"\b(?:previously|formerly)[ -](?:\w+ )?(?:{_SEEN}|described|reported|known|mentioned|questioned)\b",
+        "PREV",
+    ),
+    (r"\b(?:previously|prior|previous|formerly)\b", "PREV"),
+    # other organs with their sides and levels
+    (rf"\b(?:{_PLACE_OF_ORGAN}[ -]+(?:sided? )?)+(?:(?:chest|internal|\d\w*|\w+(?:ior|al)) )?{_ORGAN}\b", "ORGAN"),
+    (r"\b(?:to|towards?) the (?:left|right)\b(?= (?:of|as|and|,)|[.;]|$)", "ORGAN"),
+    (r"\b(?:bone|bony) (?:mineral )?densit\w+\b|\bsoft tissues?\b|\bmass effect\b", "ORGAN"),
+    # nothing wrong
+    (r"\b(?:within|upper|lower|top) (?:normal )?limits?\b|\btop[ -]normal\b", "NORMAL"),
+    (r"\bwell[ -]+(?:aerated|expanded|inflated)\b", "NORMAL"),
+    (r"\b(?:clear|normal|normally|unremarkable|intact|sharp|preserved|aerated|expanded)\b", "NORMAL"),
+    # no lesion
+    (
+        r"\b(?:summation|nipple|art[ei]fact\w*|breast tissue|fat|superimpos\w+"
+        r" (?:of|\w+ (?:and|structure\w*|shadow\w*)))\b",
+        "ARTEFACT",
+    ),
+)
+_PHRASES = tuple((re.compile(pattern), f" {word} ") for pattern, word in _TABLE)
+_PAST_STUDY = re.compile(r"\s*(?:on|in) (?:an? |the )?(?:prior|previous|earlier)\b")
+
+
+def mark(text: str) -> str:
+    """Lower-case text with its phrases replaced by their marks."""
+    past = _PAST_STUDY.match(text)
+    for pattern, word in _PHRASES:
+        text = pattern.sub(word, text)
+    return f"HIST {text}" if past else text

@@ -1,0 +1,309 @@
+"""Clinicians' sentences: which lesions they assert, and where.
+
+A sentence is cut into *units* at commas, conjunctions and the words that turn its meaning; each unit is
+asserted, denied or open.
+
+- Denied units name no zone: "no left effusion", "right lung is clear", "has resolved", "not seen". - Nor
+do historical and hypothetical ones: "history of", "status post", "previously seen" (unless the sentence
+goes
+  on that it persists), "rule out", "evaluate for", "cannot be excluded".
+- Hedged ones do: in "may represent pneumonia", "possible", "probable", "concerning for" the reader points at
+  something seen. The result carries a warning.
+- A denial reaches over a list ("no effusion, opacity or nodule"). Where it may or may not reach a place ("no
+  effusion and left lower lobe opacity"), the sentence is refused.
+- A lesion without a place ("pneumonia") is refused, unless another one has a place; a place without a
+lesion is
+  one only if the whole sentence is nothing but places ("left lower lobe").
+
+An unknown word refuses the sentence, for it could carry a place or a denial.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from common.prompts.findings import Findings
+from common.prompts.phrases import mark
+from common.prompts.places import LOW, WHOLE, Place, hilar, only_lungs, places
+from common.prompts.places import WORDS as PLACES
+from common.prompts.vocabulary import ELSEWHERE, FILL, FINDINGS, VAGUE
+from common.prompts.words import SIDES, repair
+
+_TRIGGERS = {"NEG": "denied", "HYP": "open", "HIST": "past", "PREV": "past", "NOT": "denied"}
+_BACKWARD = ("POSTNEG", "POSTHYP")
+_RESET = ("RESET", "but", "however", "although", "though", "while", "whereas", "otherwise", "which", "yet")
+_LIST = (",", "and", "or", "/", "(", ")", ":", "versus", "vs", "with")
+_MARKS = frozenset(
+    (*_TRIGGERS, *_BACKWARD, *_RESET, "PERSIST", "PARTLY", "STUDY", "ORGAN", "NORMAL", "ARTEFACT", "BOTH")
+)
+_EXIST = ("there", "PERSIST")
+_PERSIST = frozenset(
+    ("PERSIST", "persistent", "persists", "stable", "unchanged", "residual", "again", "remains", "remain",
+     "continued", "increased", "increasing", "decreased", "decreasing", "improved", "improving", "worsening",
+     "worse", "larger", "smaller", "enlarged", "developing", "similar", "redemonstrated", "progressed")
+)  # fmt: skip
+_CLOSING = frozenset(
+    ("seen", "identified", "visualized", "visible", "present", "evident", "appreciated", "noted", "demonstrated",
+     "detected", "found")
+)  # fmt: skip
+_VERBS = frozenset(("is", "are", "was", "were", "has", "have", "shows", "show", "appears", "appear", *_CLOSING))
+_HEDGES = frozenset(
+    ("may", "might", "could", "possible", "possibly", "probable", "probably", "likely", "questionable", "suspected",
+     "suggesting", "suggest", "suggests", "suggestive", "concerning", "suspicious", "perhaps", "maybe", "question")
+)  # fmt: skip
+_EFFUSION = frozenset(
+    ("effusion", "effusions", "fluid", "hemothorax", "blunting", "blunted", "loculation", "loculated")
+)
+# every word that is understood here
+KNOWN = FINDINGS | VAGUE | ELSEWHERE | FILL | PLACES | _HEDGES | _PERSIST | _VERBS | {"not", "than", "s"}
+# what may stand beside a place in a sentence that is nothing but places
+_POINTING = frozenset(
+    ("the", "of", "in", "at", "a", "area", "region", "part", "side", "sided", "portion", "zone", "within", "patient",
+     "s")
+)  # fmt: skip
+# words worth mending; others are reported as they are
+_MENDED = frozenset((*SIDES, "lung", "lungs", "lobe", "base", "upper", "lower", "middle", "effusion", "opacity"))
+
+
+@dataclass
+class Unit:
+    """A stretch of a sentence: how it is linked to what stands before it, its words, and what it says of them."""
+
+    link: str
+    words: list[str] = field(default_factory=list)
+    status: str = "asserted"  # or denied, past, open, unsure
+    places: list[Place] = field(default_factory=list)
+
+    def has(self, words: frozenset[str] | tuple[str, ...]) -> bool:
+        """Whether any of ``words`` is in it."""
+        return any(word in words for word in self.words)
+
+    @property
+    def lesion(self) -> bool:
+        """Whether it names a lesion: a finding, or a vague one with a place and nothing else to be true of."""
+        if self.has(FINDINGS):
+            return True
+        placed = any(not only_lungs(place) and not hilar(place) for place in self.places)
+        return self.has(VAGUE) and placed and not self.has(ELSEWHERE) and not self.has(("ORGAN", "NORMAL"))
+
+    @property
+    def bare_place(self) -> bool:
+        """Whether it names a place and nothing that is there."""
+        other = self.has(VAGUE) or self.has(ELSEWHERE) or self.has(("ORGAN", "NORMAL", "ARTEFACT"))
+        return bool(self.places) and not self.lesion and not other
+
+
+def read(sentence: str) -> Findings:
+    """What a clinician's sentence (or several) says, its sides taken as those of the picture."""
+    zones = [0] * 6
+    warnings: list[str] = []
+    unreadable: list[str] = []
+    homeless: list[str] = []
+    text = re.sub(r"\b([LR])\b(?=[ -])", lambda m: {"L": "left", "R": "right"}[m.group()], sentence)
+    for part in re.split(r"(?<!\d)\.|\.(?!\d)|[;!?\n]", text.lower()):
+        found = _Part(part)
+        unreadable += found.unreadable
+        homeless += found.homeless
+        warnings += found.warnings
+        for side, level in found.zones:
+            zones[3 * SIDES.index(side) + level] = 1
+    if homeless and not any(zones):
+        unreadable += [*homeless, "(no place)"]
+    if not re.search(r"[a-z]", text.lower()):
+        unreadable.append("(no words)")
+    if unreadable:
+        return Findings("chest", (0,) * 6, warnings=tuple(warnings), unreadable=tuple(dict.fromkeys(unreadable)))
+    return Findings("chest", tuple(zones), warnings=tuple(dict.fromkeys(warnings)))
+
+
+class _Part:
+    """One sentence, cut and judged."""
+
+    def __init__(self, text: str):
+        self.unreadable: list[str] = []
+        self.homeless: list[str] = []
+        self.warnings: list[str] = []
+        self.zones: set[tuple[str, int]] = set()
+        words = self._words(text)
+        self.units = _cut(words)
+        for unit in self.units:
+            unit.places, mixed = places(unit.words)
+            self.unreadable += mixed
+        if not self.unreadable:
+            self._judge()
+            self._join()
+        if not self.unreadable:
+            self._collect()
+
+    def _words(self, text: str) -> list[str]:
+        """The words, phrases replaced by marks, unknown ones mended or reported."""
+        words: list[str] = []
+        for word in re.findall(r"[A-Z]+|[a-z]+|[,()/:]|[0-9]+", mark(text)):
+            if not word.isalpha() or word in _MARKS or word in KNOWN or word in _LIST or word in _RESET:
+                words.append(word)
+                continue
+            mended = repair(word, _MENDED, FILL)
+            if mended is None:
+                self.unreadable.append(word)
+            else:
+                words.append(mended[0])
+                self.warnings.append(f"{word!r} is read as {mended[0]!r}")
+        return words
+
+    def _judge(self) -> None:
+        """Whether each unit is asserted, denied, past, open, or cannot be told (unsure)."""
+        scope, before = None, None
+        for i, unit in enumerate(self.units):
+            if unit.link in _TRIGGERS:
+                scope = _TRIGGERS[unit.link]
+                persists = unit.link == "PREV" and any(later.has(_PERSIST) for later in self.units[i:])
+                scope = None if persists else scope
+                unit.status = scope or "asserted"
+            elif scope and (unit.link in _RESET or _restarts(unit) or (before and _closed(before, unit))):
+                scope = None
+            elif scope:
+                listed = unit.link in ("or", "/") or self._list_goes_on(i)
+                unit.status = scope if listed else "unsure"
+            if unit.has(_BACKWARD):
+                self._deny_back(i, "denied" if "POSTNEG" in unit.words else "open")
+            before = unit
+
+    def _list_goes_on(self, i: int) -> bool:
+        """Whether "or" comes later in the same list, which then is denied as a whole."""
+        for later in self.units[i + 1 :]:
+            if later.link == "or":
+                return True
+            if later.link not in (",", "/"):
+                return False
+        return False
+
+    def _deny_back(self, i: int, status: str) -> None:
+        """Deny a unit and what "or" joins to it; what "and" joins to it may be its subject too."""
+        self.units[i].status = status
+        while i > 0 and self.units[i].link in ("or", "/", "and"):
+            link, i = self.units[i].link, i - 1
+            if self.units[i].has(_VERBS) or self.units[i].status != "asserted":
+                return
+            self.units[i].status = status if link != "and" else "unsure"
+
+    def _join(self) -> None:
+        """Give each place its side and levels, from its neighbours in the same list where it lacks them."""
+        flat = [(i, unit, place) for i, unit in enumerate(self.units) for place in unit.places]
+        for n, (i, unit, place) in enumerate(flat):
+            before = flat[n - 1] if n and self._linked(flat[n - 1][0], i) else None
+            after = flat[n + 1] if n + 1 < len(flat) and self._linked(i, flat[n + 1][0]) else None
+            if place.levels and not place.sides:
+                if "middle" in place.words and "lobe" in place.words:
+                    place.sides = {"right"}
+                elif before and before[2].sides and before[2].words != ["BOTH"]:
+                    place.sides = set(before[2].sides)
+                elif (after and after[2].sides and not place.closed) or (
+                    after and after[2].sides and not after[2].levels and after[1].bare_place
+                ):
+                    place.sides = set(after[2].sides)
+                elif place.plural:
+                    place.sides = set(SIDES)
+            if place.sides and not place.levels:
+                alone = unit.bare_place and not place.closed
+                if alone and before and before[2].levels and before[2].sides <= place.sides:
+                    before[2].sides |= place.sides
+                    place.levels = set(before[2].levels)
+                elif alone and after and after[2].levels:
+                    place.levels = set(after[2].levels)
+
+    def _linked(self, i: int, j: int) -> bool:
+        return all(
+            unit.link in (",", "and", "or", "/", ":", "(", "versus", "vs") and unit.status == self.units[i].status
+            for unit in self.units[i + 1 : j + 1]
+        )
+
+    def _collect(self) -> None:
+        lesions = any(unit.lesion for unit in self.units)
+        only_places = all(
+            unit.status == "asserted" and all(word in PLACES or word in _POINTING for word in unit.words)
+            for unit in self.units
+        )
+        for i, unit in enumerate(self.units):
+            if unit.status == "unsure" and unit.places and (unit.lesion or unit.bare_place):
+                self.unreadable += self._told(unit, "(denied or not?)")
+            if unit.status != "asserted":
+                continue
+            if unit.lesion:
+                self._lesion(unit)
+            elif unit.bare_place and (only_places or (lesions and self._shares_lesion(i))):
+                self._take(unit, unit)
+            elif unit.bare_place and not self._absorbed(i) and not all(only_lungs(place) for place in unit.places):
+                self.unreadable += self._told(unit, "(what is there?)")
+
+    def _lesion(self, unit: Unit) -> None:
+        placed = [place for place in unit.places if not only_lungs(place)]
+        if unit.has(("PARTLY", "ARTEFACT")) or (placed and unit.has(("NORMAL",))):
+            self.unreadable += self._told(unit, "(there or not?)")
+        elif unit.places and (placed or unit.places[0].plural):
+            self._take(unit, unit)
+        elif unit.has(("ORGAN",)) and unit.has(FINDINGS):
+            self.unreadable += self._told(unit, "(which place in a lung?)")
+        elif not unit.has(ELSEWHERE):
+            self.homeless += [word for word in unit.words if word in FINDINGS]
+
+    def _absorbed(self, i: int) -> bool:
+        """Whether a bare place is the subject or object of a neighbour that says what is there: "clear", a denial."""
+        near = self.units[i + 1 : i + 2] if i + 1 < len(self.units) else []
+        said = any(unit.has(("NORMAL", "ORGAN", *_BACKWARD)) or unit.status != "asserted" for unit in near)
+        before = any(
+            unit.has(("NORMAL", "ORGAN")) or unit.has(ELSEWHERE) or unit.status != "asserted"
+            for unit in self.units[max(0, i - 1) : i]
+        )
+        return said or before or any(unit.has(ELSEWHERE) for unit in near)
+
+    def _shares_lesion(self, i: int) -> bool:
+        """Whether a bare place belongs to an asserted lesion of its list, and to nothing else."""
+        near = [j for j in range(len(self.units)) if j != i and self._linked(min(i, j), max(i, j))]
+        if any(self.units[j].has(("NORMAL",)) and j > i for j in near):
+            return False
+        following = self.units[i + 1] if i + 1 < len(self.units) else None
+        if any(self.units[j].lesion for j in near):
+            if following is not None and following.link in ("NEG", "NOT"):
+                self.unreadable += self._told(self.units[i], "(there or not?)")
+            return True
+        return False
+
+    def _take(self, unit: Unit, lesion: Unit) -> None:
+        """Note the zones of a unit's places."""
+        placed = [place for place in unit.places if not only_lungs(place)]
+        for place in placed or unit.places:
+            sides = place.sides or (set(SIDES) if only_lungs(place) and place.plural else set())
+            if not sides:
+                self.unreadable += [*place.words, "(which side?)"]
+            levels = place.levels or ({LOW} if lesion.has(_EFFUSION) else WHOLE)
+            self.zones |= {(side, level) for side in sides for level in levels}
+        hedged = [word for word in unit.words if word in _HEDGES]
+        if hedged:
+            self.warnings.append(f"said with reserve: {hedged[0]!r}")
+
+    def _told(self, unit: Unit, why: str) -> list[str]:
+        return [*(word for place in unit.places for word in place.words), why]
+
+
+def _cut(words: list[str]) -> list[Unit]:
+    units = [Unit("")]
+    for word in words:
+        if word in _TRIGGERS or word in _LIST or word in _RESET:
+            # a mark at once after a link takes its place: ", no", "and without"
+            if not units[-1].words and not (units[-1].link in _TRIGGERS and word not in _TRIGGERS):
+                units[-1].link = word
+            else:
+                units.append(Unit(word))
+        else:
+            units[-1].words.append(word)
+    return [unit for unit in units if unit.words]
+
+
+def _restarts(unit: Unit) -> bool:
+    return unit.words[0] in _EXIST or bool(unit.words[0] in _PERSIST)
+
+
+def _closed(before: Unit, unit: Unit) -> bool:
+    """Whether the verb at the end of the unit before closes its clause: "no effusion is seen, left base ..."."""
+    return before.words[-1] in _CLOSING and unit.link in (",", "and", "with", "(")
