@@ -142,9 +142,7 @@ class TextNetwork(SegmentationNetwork):
                 f"{self.vocab_size - 1}; use the tokeniser that belongs to it"
             )
         if not (text != 0).any(dim=1).all():
-            raise UserError(
-                f"{name}: a sentence without a token (its ids are all 0, the padding); give it words"
-            )
+            raise UserError(f"{name}: a sentence without a token (its ids are all 0, the padding); give it words")
 
 
 def is_exporting() -> bool:
@@ -156,9 +154,7 @@ def _misfit(own: Mapping[str, torch.Tensor], given: Mapping[str, Any]) -> str:
     """How ``given`` differs from the state dict ``own``, in one line; "" if it fits."""
     missing = [key for key in own if key not in given]
     foreign = [key for key in given if key not in own]
-    reshaped = [
-        k for k, v in own.items() if isinstance(given.get(k), torch.Tensor) and given[k].shape != v.shape
-    ]
+    reshaped = [k for k, v in own.items() if isinstance(given.get(k), torch.Tensor) and given[k].shape != v.shape]
     parts = [f"{len(keys)} {kind} (such as '{keys[0]}')" for kind, keys in
              (("keys missing", missing), ("foreign keys", foreign)) if keys]  # fmt: skip
     if reshaped:

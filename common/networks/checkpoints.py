@@ -33,9 +33,7 @@ def load_pretrained(model: nn.Module, source: str, prefix: str) -> None:
     """
     path = find_weights(source)
     state = _read(path)
-    part = {
-        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
-    } or state
+    part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} or state
     own = model.state_dict()
     missing = [key for key in own if key not in part]
     reshaped = [key for key in own if key in part and part[key].shape != own[key].shape]

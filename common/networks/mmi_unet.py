@@ -104,9 +104,7 @@ class Bridger(nn.Module):
         self.image_norm = nn.LayerNorm(width)
         self.image_interactor = Interactor(width, heads, feedforward, dropout)
         # Output padding gives back the last row and column of an odd grid; `forward` cuts an even one.
-        self.image_out = nn.ConvTranspose2d(
-            width, width, kernel_size=2, stride=2, output_padding=1, bias=False
-        )
+        self.image_out = nn.ConvTranspose2d(width, width, kernel_size=2, stride=2, output_padding=1, bias=False)
         self.text_in = nn.Linear(text_width, width)
         self.text_norm = nn.LayerNorm(width)
         self.text_interactor = Interactor(width, heads, feedforward, dropout)
@@ -164,7 +162,7 @@ class Fused:
 
 
 class MMIUNet(TextNetwork):
-    """MMI-UNet. Height and width must be divisible by the image encoder's stride, 32 for ConvNeXt-T.
+    """MMI-UNet. Height and width must be multiples of the image encoder's stride (ConvNeXt-T: 32), two or more.
 
     Args:
         image_encoder: trained with the rest.
@@ -198,6 +196,15 @@ class MMIUNet(TextNetwork):
         self.up_path = nn.ModuleList(UpBlock(widths[i], widths[i - 1]) for i in (3, 2, 1))
         self.head = SubpixelHead(widths[0], image_encoder.patch_size)
 
+    def check_image(self, image: torch.Tensor) -> None:
+        """As of every network; and the deepest Bridger halves its grid once more."""
+        super().check_image(image)
+        if min(image.shape[-2:]) < 2 * self.divisible_by:
+            raise UserError(
+                f"MMIUNet: the image is {image.shape[-2]} x {image.shape[-1]} pixels, but height and width must be "
+                f"at least {2 * self.divisible_by} pixels; resize or pad it"
+            )
+
     def outputs(self, image: torch.Tensor, text: torch.Tensor) -> dict[str, torch.Tensor]:
         """``{"pred": logits (B, 1, H, W)}``."""
         return {"pred": self.decode(self.fuse(image, text).image)}
@@ -207,9 +214,7 @@ class MMIUNet(TextNetwork):
         states = self.text_encoder(text)[:, -1]  # T (B, L, text width)
         fused = Fused(mask=text != 0)
         words, x = states, self.image_encoder.stem(image)
-        for number, (stage, bridger) in enumerate(
-            zip(self.image_encoder.stages, self.bridgers, strict=True), 1
-        ):
+        for number, (stage, bridger) in enumerate(zip(self.image_encoder.stages, self.bridgers, strict=True), 1):
             x = stage(x)
             out_v, out_t, weights = bridger(x, words, fused.mask, number in attention_stages)
             fused.image.append(out_v)
@@ -227,9 +232,7 @@ class MMIUNet(TextNetwork):
         return self.head(x)
 
     @torch.no_grad()
-    def word_attention(
-        self, image: torch.Tensor, text: torch.Tensor | None = None, stage: int = 2
-    ) -> torch.Tensor:
+    def word_attention(self, image: torch.Tensor, text: torch.Tensor | None = None, stage: int = 2) -> torch.Tensor:
         """How each word looks at the picture: I_t's cross-attention in one Bridger, mean over heads.
 
         Args:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import BertConfig, BertModel
 
+from common.errors import UserError
 from common.networks.checkpoints import load_pretrained
 
 # CXR-BERT (arXiv 2204.09817) is a BERT-base with its own 30,522 WordPieces, which are transformers' defaults;
@@ -42,7 +43,7 @@ class BertText(nn.Module):
         max_length: the longest sentence, tokens.
 
     Raises:
-        UserError: the checkpoint is missing or does not fit.
+        UserError: no such architecture; the checkpoint is missing or does not fit.
     """
 
     def __init__(
@@ -53,9 +54,15 @@ class BertText(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        settings = ARCHITECTURES[architecture] if isinstance(architecture, str) else architecture
+        if isinstance(architecture, str):
+            if architecture not in ARCHITECTURES:
+                known = ", ".join(ARCHITECTURES)
+                raise UserError(
+                    f"text encoder: architecture '{architecture}', expected one of {known}, or fields of BertConfig"
+                )
+            architecture = ARCHITECTURES[architecture]
         config = BertConfig(
-            **settings,
+            **architecture,
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,
             attn_implementation="sdpa",

@@ -45,12 +45,7 @@ class FrozenText(nn.Module):
 
     def _encode(self, row: tuple[int, ...], device: torch.device) -> torch.Tensor:
         if row not in self._states:
-            # Tensors made in inference mode could not take part in training later.
-            with (
-                torch.inference_mode(False),
-                torch.no_grad(),
-                torch.autocast(device_type=device.type, enabled=False),
-            ):
+            with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False):
                 self._states[row] = self.encoder(torch.tensor([row], device=device))
             if len(self._states) > self.max_sentences:
                 self._states.popitem(last=False)

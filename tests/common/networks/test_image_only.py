@@ -13,9 +13,7 @@ from common.networks.image_only import ImageOnly
 
 def network(**kwargs) -> ImageOnly:
     torch.manual_seed(0)
-    unet = UNet(
-        spatial_dims=2, in_channels=1, out_channels=1, channels=(4, 8, 16), strides=(2, 2), num_res_units=1
-    )
+    unet = UNet(spatial_dims=2, in_channels=1, out_channels=1, channels=(4, 8, 16), strides=(2, 2), num_res_units=1)
     return ImageOnly(unet, **kwargs)
 
 
