@@ -59,6 +59,7 @@ tr.failed td:first-child { box-shadow: inset 4px 0 0 var(--failed); }
 tr.review td:first-child { box-shadow: inset 4px 0 0 var(--review); }
 .soft { color: var(--soft); }
 @media (max-width: 44rem) { thead { display: none; } tr { display: block; border-top: 1px solid var(--line); }
+  tr.failed { box-shadow: inset 4px 0 0 var(--failed); } tr.review { box-shadow: inset 4px 0 0 var(--review); }
   td { display: block; border: 0; padding: .35rem .9rem; } td.picture { width: auto; padding-top: .9rem; }
   img, .none { width: 100%; height: auto; min-height: 3rem; } }
 @media print { fieldset { display: none; } tr { break-inside: avoid; } }

@@ -118,7 +118,7 @@ def test_lvits_rule_scores_empty_truth_0_even_when_the_prediction_is_empty_too()
 
 
 def test_empty_truth_gives_the_specificity():
-    found = summary([(A, A), (A, NONE), (NONE, NONE), (NONE, NONE), (NONE, A)])
+    found = summary([(A, A), (A, NONE), (NONE, NONE), (NONE, NONE)])
     assert found["specificity"]["value"] == pytest.approx(2 / 3) and found["specificity"]["n"] == 3
     assert found["empty_truth"] == 3
 
