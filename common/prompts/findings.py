@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from common.errors import UserError
-from common.prompts.words import COUNT_WORDS, mirror_words
+from common.prompts.words import COUNT_WORDS
 from common.prompts.zones import ZONES
 
 Laterality = Literal["image", "patient"]
@@ -31,7 +31,8 @@ class Findings:
             the left of the picture; all zero means that the sentence names no lesion. Polyp: nine picture
             positions, row by row from the top left.
         count: the number of infected areas or polyps, if the sentence states one.
-        warnings: one line for each point where the sentence contradicts itself or had to be interpreted.
+        warnings: one line for each point where the sentence contradicts itself or had to be interpreted,
+            in the sentence's own sides.
         unreadable: the words that stopped the parser. If there are any, the sentence is refused and
         ``zones`` is zero.
     """
@@ -66,7 +67,7 @@ class Findings:
     def mirrored(self) -> Findings:
         """The same findings with left and right swapped; UserError if refused."""
         zones = tuple(self.check().zones[i] for i in _MIRROR[self.grammar])
-        return replace(self, zones=zones, warnings=tuple(mirror_words(line) for line in self.warnings))
+        return replace(self, zones=zones)
 
     def caption(self, laterality: Laterality = "image") -> str:
         """The canonical sentence, its left that of ``laterality``; UserError if refused.

@@ -75,7 +75,8 @@ _TABLE = (
     (r"\bnot (?:\w+ )?(?:increased|decreased|improved)\b", "PERSIST"),
     # denials
     (
-        r"\b(?:near|nearly|almost|partial|partially|incomplete|incompletely)[ -](?:complete )?(?:resol\w+|clear\w*)\b",
+        r"\b(?:near|nearly|almost|partial|partially|incomplete|incompletely)[ -](?:complete )?(?:resol\w+|clear\w*)\b"
+        r"|\bunlikely\b",
         "PARTLY",
     ),
     (rf"\b(?:not|no longer)(?: well| \w+ly)?[ -]+{_SEEN}\b", "POSTNEG"),
@@ -84,10 +85,10 @@ _TABLE = (
         "NEG",
     ),
     (r"\b(?:no evidence (?:of|for)|no longer|without|w/o|no|nor|neither|never|none|denies)\b", "NEG"),
-    (r"\b(?:resolved|cleared|resolution|absent|gone|disappeared|removed|unlikely|negative)\b", "POSTNEG"),
+    (r"\b(?:resolved|cleared|resolution|absent|gone|disappeared|removed|negative)\b", "POSTNEG"),
     (r"\bnot\b", "NOT"),
     # the past
-    (r"\b(?:status post|s/p|history of|hx of|h/o|hx|post[ -]op\w*)\b", "HIST"),
+    (r"\b(?:status[ -]post|s/p|history(?: of)?|hx(?: of)?|h/o|post[ -]op\w*)\b", "HIST"),
     (
         rf"\b(?:previously|formerly)[ -](?:\w+ )?(?:{_SEEN}|described|reported|known|mentioned|questioned)\b",
         "PREV",
@@ -102,6 +103,11 @@ _TABLE = (
     (r"\bwell[ -]+(?:aerated|expanded|inflated)\b", "NORMAL"),
     (r"\b(?:clear|normal|normally|unremarkable|intact|sharp|preserved|aerated|expanded)\b", "NORMAL"),
     # no lesion
+    (
+        r"\b(?:correspond\w*|represent\w*|reflect\w*|due to|consistent with|compatible with)"
+        r"(?: [\w']+){0,4}? hernias?\b",
+        "ARTEFACT",
+    ),
     (
         r"\b(?:summation|nipple|art[ei]fact\w*|breast tissue|fat|superimpos\w+"
         r" (?:of|\w+ (?:and|structure\w*|shadow\w*)))\b",

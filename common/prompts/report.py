@@ -20,6 +20,7 @@ An unknown word refuses the sentence, for it could carry a place or a denial.
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass, field
 
@@ -100,6 +101,7 @@ def read(sentence: str) -> Findings:
     warnings: list[str] = []
     unreadable: list[str] = []
     homeless: list[str] = []
+    sentence = html.unescape(sentence)
     text = re.sub(r"\b([LR])\b(?=[ -])", lambda m: {"L": "left", "R": "right"}[m.group()], sentence)
     for part in re.split(r"(?<!\d)\.|\.(?!\d)|[;!?\n]", text.lower()):
         found = _Part(part)
@@ -127,6 +129,7 @@ class _Part:
         self.zones: set[tuple[str, int]] = set()
         words = self._words(text)
         self.units = _cut(words)
+        self.doubtful = "ARTEFACT" in words
         for unit in self.units:
             unit.places, mixed = places(unit.words)
             self.unreadable += mixed
@@ -181,6 +184,10 @@ class _Part:
     def _deny_back(self, i: int, status: str) -> None:
         """Deny a unit and what "or" joins to it; what "and" joins to it may be its subject too."""
         self.units[i].status = status
+        if i > 0 and not self.units[i].places and not self.units[i].has(FINDINGS):
+            # "..., now resolved": said of what stands before
+            i -= 1
+            self.units[i].status = status
         while i > 0 and self.units[i].link in ("or", "/", "and"):
             link, i = self.units[i].link, i - 1
             if self.units[i].has(_VERBS) or self.units[i].status != "asserted":
@@ -206,6 +213,9 @@ class _Part:
                     place.sides = set(SIDES)
             if place.sides and not place.levels:
                 alone = unit.bare_place and not place.closed
+                if alone and before and not before[2].levels and before[2].sides >= place.sides:
+                    unit.places.remove(place)  # "bilateral opacities, worse on the right"
+                    continue
                 if alone and before and before[2].levels and before[2].sides <= place.sides:
                     before[2].sides |= place.sides
                     place.levels = set(before[2].levels)
@@ -227,10 +237,16 @@ class _Part:
         for i, unit in enumerate(self.units):
             if unit.status == "unsure" and unit.places and (unit.lesion or unit.bare_place):
                 self.unreadable += self._told(unit, "(denied or not?)")
+            if unit.link == "NOT" and unit.has(("NORMAL",)):
+                self.unreadable += ["not", "normal", "(what is there?)"]
             if unit.status != "asserted":
                 continue
             if unit.lesion:
                 self._lesion(unit)
+            elif unit.bare_place and unit.link == "RESET":
+                self._take(unit, unit)  # "clear except in the left lower lobe"
+            elif unit.bare_place and unit.link == "which" and self.units[i - 1].lesion and not self.units[i - 1].places:
+                self._take(unit, self.units[i - 1])  # "opacity which appears to be in the left lower lobe"
             elif unit.bare_place and (only_places or (lesions and self._shares_lesion(i))):
                 self._take(unit, unit)
             elif unit.bare_place and not self._absorbed(i) and not all(only_lungs(place) for place in unit.places):
@@ -238,7 +254,7 @@ class _Part:
 
     def _lesion(self, unit: Unit) -> None:
         placed = [place for place in unit.places if not only_lungs(place)]
-        if unit.has(("PARTLY", "ARTEFACT")) or (placed and unit.has(("NORMAL",))):
+        if self.doubtful or unit.has(("PARTLY",)) or (placed and unit.has(("NORMAL",))):
             self.unreadable += self._told(unit, "(there or not?)")
         elif unit.places and (placed or unit.places[0].plural):
             self._take(unit, unit)

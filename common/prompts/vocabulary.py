@@ -20,12 +20,12 @@ abscess aspiration atelectases atelectasis atelectatic blunted blunting bronchie
 bronchopneumonia carcinoma cavitary cavitation cavity collapse collapsed consolidated consolidating
 consolidation consolidations consolidative contusion cyst cystic densities density edema effusion
 effusions empyema fibronodular fibrosis fibrotic fluid ggo granuloma granulomas granulomata groundglass
-haziness hazy hemorrhage hemothorax hydropneumothorax infarct infarction infected infection infections
-infiltrate infiltrates infiltration infiltrative lesion lesions loculated loculation lucencies
-malignancy mass masses masslike metastases metastasis metastatic neoplasm nodular nodularity nodule
-nodules opacification opacifications opacified opacities opacity plaque plaques pleurisy pneumonia
-pneumonias pneumonitis pneumothoraces pneumothorax radiodensity reticular reticulation reticulonodular
-scar scarring scars thickened thickening tuberculosis tumor tumors
+haemothorax haziness hazy hemopneumothorax hemorrhage hemothorax hydropneumothorax infarct infarction
+infected infection infections infiltrate infiltrates infiltration infiltrative lesion lesions loculated
+loculation malignancy mass masses masslike metastases metastasis metastatic neoplasm nodular nodularity
+nodule nodules oedema opacification opacifications opacified opacities opacity plaque plaques pleurisy
+pneumonia pneumonias pneumonitis pneumothoraces pneumothorax radiodensity reticular reticulation
+reticulonodular scar scarring scars thickened thickening tuberculosis tumor tumors
 """)  # fmt: skip
 
 # findings only where they have a place in a lung
@@ -50,17 +50,18 @@ endplate enteric epicardial esophageal esophagus ett eventration extremities ext
 fractured fractures gallbladder gastric gastrostomy generator glenohumeral goiter haematoma hand
 hardware head heart hemidiaphragm hemidiaphragms hernia hernias hiatal hip humeral humerus hyperexpanded
 hyperexpansion hyperinflated hyperinflation hyperlucency hyperlucent hypoinflated hypoinflation icd
-implant implants joint joints jugular kidney kidneys knee kyphosis lead leads leg levoscoliosis line
-liver lobectomy lumbar lumpectomy lymph lymphadenopathy mastectomy mediastinal mediastinum mediport
-muscle nasogastric neck ng node nodes osseous osteopenia osteophyte osteophytes osteosarcoma pacemaker
-pacemakers pacer pacing paraspinal pectus pericardial picc pneumomediastinum pneumonectomy
-pneumoperitoneum port ports postoperative postsurgical prosthesis quadrant renal resection retrocrural
-rib ribs sarcoma scapula scapular scoliosis shoulder silhouette silhouettes skeletal skin spinal spine
-spleen splenic spondylosis stent stents sternal sternotomy sternum stimulator stomach subclavian
-subdiaphragmatic surgery surgical suture sutures svc thoracolumbar thoracotomy thyroid thyroidectomy
-tortuosity tortuous trachea tracheal tracheostomy transplant tube tubes tubing valve vascular
-vascularity vasculature vein venous ventricle ventricles ventricular vertebra vertebrae vertebral
-vertebroplasty volumes wire wires
+implant implants injury joint joints jugular kidney kidneys knee kyphosis lead leads leg levoscoliosis
+line liver lobectomy lucencies lucency lumbar lumpectomy lymph lymphadenopathy mastectomy mediastinal
+mediastinum mediport muscle mva nasogastric neck ng node nodes numbness osseous osteopenia osteophyte
+osteophytes osteosarcoma pacemaker pacemakers pacer pacing pain paraspinal pectus pericardial picc
+pneumomediastinum pneumonectomy pneumoperitoneum port ports postoperative postsurgical prosthesis
+quadrant renal resection retrocrural rib ribs sarcoma scapula scapular scoliosis shoulder silhouette
+silhouettes skeletal skin soreness spinal spine spleen splenic spondylosis stent stents sternal
+sternotomy sternum stimulator stomach subclavian subdiaphragmatic surgery surgical suture sutures svc
+swelling tenderness thoracolumbar thoracotomy thyroid thyroidectomy tingling tortuosity tortuous trachea
+tracheal tracheostomy transplant trauma tube tubes tubing valve vascular vascularity vasculature vein
+venous ventricle ventricles ventricular vertebra vertebrae vertebral vertebroplasty volumes weakness
+wire wires wound
 """)  # fmt: skip
 
 # everything else that reports say
@@ -107,49 +108,49 @@ entirely eosinophilic epigastric epigastrium epiglottis episode erect erosions e
 esophagogastric especially essentially establish etiology etoh evaluate evaluated evaluation evidence
 evidenced evident evolving exacerbation exact exaggerated exaggeration exam examination examinations
 exams excavatum exertion exertional expanded expansile expansion expected expiratory exposure extending
-extensive external extremely eye face facility factors failure faint falling fallot fat fatigue favored
-favoring features feeding feel feeling feels feet female femoral femur fevers few fibrillation field
-fields fifth filled film films fine first fissural fissure fissures fixation flank flattened flattening
-flowing fluffy fluoroscopy flutter focal fold follow followed following followup for forearm foreign
-formation formations found fourth fragment fragments frequent from frontal fully fungal further fusion
-fx gastroesophageal generalized germ given gland glass glassy glenoid globular grade graft grafting
-great greater greatest gross grossly ground growing gunshot habitus had has have having he headache
-healed healing heartbeat heavily helpful hematemesis hematoma hemithoraces hemithorax hemodialysis
-hemoptysis hepatic hepatitis hepatocellular her heterogeneous hiatus highly hips his histoplasmoma
-histoplasmosis hiv hodgkin home homogeneous horizontal hospice hour hours how htn hyperaerated
-hyperdense hyperostosis hypertension hypertensive hypotension hypoventilated hypoxemia hypoxia i
-identified identify idiopathic ill image imaged images imaging immediately immigrant immunosuppression
-implantable implantation impression improved improvement improving in inability incidental incidentally
-include included includes including incompletely increase increased increasing indeterminate indicate
-indicated indicating indistinct infectious infective inferiorly inflated informative infracarinal
-inguinal inhalation initiation inj injection injuries injury inlet innominate innumerable inserted
-inside inspiration inspiratory interface interim intermittent intermittently internal interposition
-interpretation interspace interstitium interval into intra intraperitoneal intrapulmonary intrathoracic
-intravenous involved involving iritis irregular is it its ivc jaw junction kicked knees known kub
-kyphotic lab ladder laparoscopic large largely larger largest laryngeal last lat lateral laterally
-layering less leukemia leukocytosis level levels levocurvature lightheaded lightheadedness like likely
-limit limited limits linear lipoma liters living lobar lobular lobulated lobule localize localized
-located location long look loops lordotic lucency lucent lumbosacral lumen lymphoid lymphoma mainly
-maintained male malignant mammogram man manifestations margin marginal margination margins marked
-markedly markers marrow massive material may maybe me measure measures measuring medial medially medical
-medication medicine meds melanoma meniscus mental message metacarpal midabdomen midback midfoot midline
-midsternal midthoracic might mild mildly millimeter millimeters minimal minimally mitral mixed mm
-moderate moderately monitor month months morbid morbidly more mortise most mostly motion moved mri
-multifocal multilevel multilobar multiple murmur muscles muscular must mva mvc my mycobacterial myeloma
+extensive extent external extremely eye face facility factors failure faint falling fallot fat fatigue
+favored favoring features feeding feel feeling feels feet female femoral femur fevers few fibrillation
+field fields fifth filled film films fine first fissural fissure fissures fixation flank flattened
+flattening flowing fluffy fluoroscopy flutter focal fold follow followed following followup for forearm
+foreign formation formations found fourth fragment fragments free frequent from frontal fully fungal
+further fusion fx gastroesophageal generalized germ given gland glass glassy glenoid globular grade
+graft grafting great greater greatest gross grossly ground growing gunshot habitus had has have having
+he headache healed healing heartbeat heavily helpful hematemesis hematoma hemithoraces hemithorax
+hemodialysis hemoptysis hepatic hepatitis hepatocellular her heterogeneous hiatus highly hips his
+histoplasmoma histoplasmosis hiv hodgkin home homogeneous horizontal hospice hour hours how htn
+hyperaerated hyperdense hyperostosis hypertension hypertensive hypotension hypoventilated hypoxemia
+hypoxia i identified identify idiopathic ill image imaged images imaging immediately immigrant
+immunosuppression implantable implantation impression improved improvement improving in inability
+incidental incidentally include included includes including incompletely increase increased increasing
+indeterminate indicate indicated indicating indistinct infectious infective inferiorly inflated
+informative infracarinal inguinal inhalation initiation inj injection injuries inlet innominate
+innumerable inserted inside inspiration inspiratory interface interim intermittent intermittently
+internal interposition interpretation interspace interstitium interval into intra intraperitoneal
+intrapulmonary intrathoracic intravenous involved involving iritis irregular is it its ivc jaw junction
+kicked knees known kub kyphotic lab ladder laparoscopic large largely larger largest laryngeal last lat
+lateral laterally layering less lesser leukemia leukocytosis level levels levocurvature lightheaded
+lightheadedness like likely limit limited limits linear lipoma liters living lobar lobular lobulated
+lobule localize localized located location long look loops lordotic lucent lumbosacral lumen lymphoid
+lymphoma mainly maintained male malignant mammogram man manifestations margin marginal margination
+margins marked markedly markers marrow massive material may maybe me measure measures measuring medial
+medially medical medication medicine meds melanoma meniscus mental message metacarpal midabdomen midback
+midfoot midline midsternal midthoracic might mild mildly millimeter millimeters minimal minimally mitral
+mixed mm moderate moderately monitor month months morbid morbidly more mortise most mostly motion moved
+mri multifocal multilevel multilobar multiple murmur muscles muscular must mvc my mycobacterial myeloma
 myocardial narrow narrowed narrowing nasal nausea near necrotic necrotizing needed neoplastic nerve
 neurostimulator new newer newly nightsweats non noncalcified noncontrast nondisplaced nonemergent
 nonenlarged nonobstructive nonproductive nonsclerotic nonsmoker nonspecific nose notable notably note
-noted notification notified now number numbness numerous obese obesity oblique obliquely obliteration
-oblong obscuration obscure obscured obscures obscuring obstruction obstructive obtain obtained obvious
+noted notification notified now number numerous obese obesity oblique obliquely obliteration oblong
+obscuration obscure obscured obscures obscuring obstruction obstructive obtain obtained obvious
 occasional occluder occupying oedematous of old on once one only onset onto op opaque open opportunity
 ordered ordering organ organizing oriented origin orthopedic osseus osteoarthritis osteodystrophy
 osteomyelitis osteopenic osteoporosis other our out outflow outside outward oval ovarian over overall
-overlap overlapping overlay overlie overlies overload overlying overt ovoid oxygen pa pads pain
-palpitation palpitations pancreatic pancreatitis paralysis paratracheal parenchyma parenchymal part
-partial partially particularly partly parts passed passive patchy patellofemoral pathologic pathology
-patient patients pattern pelvic pelvis per performance performed perhaps peribronchial peripheral
-peripherally periphery persist persistent persistently persists physical physician pic picture piercing
-piriform placed placement platelike please pleura pleural pleuritic pleuroparenchymal pm pna pod
+overlap overlapping overlay overlie overlies overload overlying overt ovoid oxygen pa pads palpitation
+palpitations pancreatic pancreatitis paralysis paratracheal parenchyma parenchymal part partial
+partially particularly partly parts passed passive patchy patellofemoral pathologic pathology patient
+patients pattern pelvic pelvis per performance performed perhaps peribronchial peripheral peripherally
+periphery persist persistent persistently persists physical physician pic picture piercing piriform
+place placed placement platelike please pleura pleural pleuritic pleuroparenchymal pm pna pod
 polysubstance poorly portable portion portions position positional positioned positioning positive
 possibility possible possibly posterior posteriorly posterolateral postop postpartum postradiation
 posttraumatic potential ppd ppm pre predominant predominantly pregnancy pregnant preop preoperative
@@ -172,25 +173,24 @@ segment segmental segments seizure semi senescent sensation sent separation sept
 series setting several severe severely shall shape shaped she shielded shift shifted short shortest
 shortness should show showing shows shrinking shunt side sided significance significant significantly
 silhouetting similar since single sinus six sixth size sized slight slightly slurred small smaller
-smoking smooth sob soft solitary some something somewhat sore soreness sounds space spaces sparing
-spasms specifically specified speech spiculated spurring sputum st stab stabbing stability stable stage
-started starting stated states stenosis steps stigmata stool strandy streakiness streaky stripe strongly
+smoking smooth sob soft solid solitary some something somewhat sore sounds space spaces sparing spasms
+specifically specified speech spiculated spurring sputum st stab stabbing stability stable stage started
+starting stated states stenosis steps stigmata stool strandy streakiness streaky stripe strongly
 structure structures studies study subacute subcarinal subchondral subcutaneous subluxation suboptimal
 subphrenic subpleural subsegmental substantial substernal subtle suction suggest suggested suggesting
 suggestion suggestive suggests superficial superimposed superiorly supine surface surrounding suspect
 suspected suspicion suspicious swallowing sweats symmetric symmetrical symmetrically symptoms syncopal
-syncope syndesmophytes syndrome synovial tachycardia taking tapering tb technical technically technique
-telephone tenderness tendinitis tenting term terminates terminating test testes testicular testis
+syncope syndesmophytes syndrome synovial t tachycardia taking tapering tb technical technically
+technique telephone tendinitis tenting term terminates terminating test testes testicular testis
 tetralogy th than thanks that the their them therapy there these they thickness thin third this
-thoracentesis thoracic thorax those thought three throat through throughout tightness time tingling tiny
-tip tips tissue tissues tnf to tobacco today tof tonight too torturous total toward towards trace
-tracking tract traction transposition transverse trapping traumatic treatment triangular
-tricompartmental true tuberculous tubular tunneled two type typical unable uncalcified uncertain
-unchanged unclear under underinflated underlying unfolded unfolding unifocal uniformly unknown unlikely
-unresponsive until up upon upright upward ureteral urgency us use useful uti vagal vague vasculatures
-vehicle ventral veriphy vertigo very via view views viral visible vision visualised visualized vomiting
-vp wall warranted was we weakness wedge wedging week weeks well were what wheelchair wheeze wheezes
-wheezing when where whether while who whom whose why widened widening width will withdrawal within woman
-workup worrisome worse worsened worsening would wound wt x xray xxxx year years yesterday yof you your
-yr yrs zone
+thoracentesis thoracic thorax those thought three throat through throughout tightness time tiny tip tips
+tissue tissues tnf to tobacco today tof tonight too torturous total toward towards trace tracking tract
+traction transposition transverse trapping traumatic treatment triangular tricompartmental true
+tuberculous tubular tunneled two type typical u unable uncalcified uncertain unchanged unclear under
+underinflated underlying unfolded unfolding unifocal uniformly unknown unlikely unresponsive until up
+upon upright upward ureteral urgency us use useful uti vagal vague vasculatures vehicle ventral veriphy
+vertigo very via view views viral visible vision visualised visualized vomiting vp wall warranted was we
+wedge wedging week weeks well were what wheelchair wheeze wheezes wheezing when where whether while who
+whom whose why widened widening width will withdrawal within woman workup worrisome worse worsened
+worsening would wt x xray xxxx year years yesterday yof you your yr yrs zone
 """)  # fmt: skip
