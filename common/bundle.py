@@ -11,11 +11,12 @@ import inspect
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from ._version import __version__
 from .errors import UserError, install_excepthook
 
 BUNDLES = Path(__file__).resolve().parent.parent / "bundles"
@@ -129,3 +130,30 @@ def running_config() -> dict[str, Any]:
             return copy.deepcopy(caller.get())
         frame = frame.f_back
     return {}
+
+
+def configuration_files(folder: Path, names: Sequence[str]) -> list[str]:
+    """The paths of a bundle's configuration files by their names, such as ``"train"`` and ``"demo"``.
+
+    Raises:
+        UserError: one is not there.
+    """
+    files = [folder / "configs" / f"{name}.json" for name in names]
+    for file in files:
+        if not file.is_file():
+            known = ", ".join(sorted(path.stem for path in file.parent.glob("*.json")))
+            raise UserError(f"{file}: is not there; the bundle has {known or 'no configurations'}")
+    return [str(file) for file in files]
+
+
+def bundle_folder(bundle: str | Path) -> Path:
+    """The folder of a bundle given by its folder or its name.
+
+    Raises:
+        UserError: there is no such bundle.
+    """
+    for folder in (Path(bundle), BUNDLES / str(bundle)):
+        if (folder / "configs").is_dir():
+            return folder.resolve()
+    known = ", ".join(sorted(path.parent.name for path in BUNDLES.glob("*/configs"))) or "none"
+    raise UserError(f"{bundle}: is no bundle; give a bundle's folder or one of: {known}")

@@ -15,7 +15,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overlay", action="append", default=[], help="a configuration on top, such as demo")
     parser.add_argument("--weights", help="trained weights (default: the bundle's models/model.pt)")
     parser.add_argument("--input", required=True, type=Path, help="folder of PNG, JPEG, TIFF, NIfTI and DICOM images")
-    parser.add_argument("--output", required=True, type=Path, help="folder for masks, overlays, results.csv, index.html")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="folder for masks, overlays, results.csv, index.html"
+    )
     parser.add_argument("--prompts", type=Path, help="CSV with image,text[,laterality]")
     parser.add_argument("--text", help="the sentence of every image that the CSV does not name")
     parser.add_argument(

@@ -254,13 +254,14 @@ def write_inbox(root: str | Path, phantoms: list[Phantom]) -> Path:
     """Write phantoms as a hospital would send them: DICOM, stored in various ways, and a few PNG.
 
     ``images/``, ``prompts.csv`` (``image, text, laterality``: clinicians' sentences with the patient's sides,
-    but for every fourth), and ``masks/*.png``, which nobody would send: the truth to compare with, *as
-    displayed*, also where the pixels of the DICOM file are stored turned or flipped.
+    but for every fourth), and ``masks/*.png``, which nobody would send: the truth to compare with, in the stored grid
+    of its image (turned or flipped where the pixels of the DICOM file are), as every mask here.
 
     Returns:
         The path of ``prompts.csv``.
     """
-    from common.images import write_radiograph
+    from common.images import to_stored, write_radiograph
+    from common.images.orientation import AS_STORED, display_map
 
     root = Path(root)
     for folder in ("images", "masks"):
@@ -274,7 +275,8 @@ def write_inbox(root: str | Path, phantoms: list[Phantom]) -> Path:
             write_radiograph(root / "images" / name, phantom.image, photometric=photometric, patient_orientation=stored)
         else:
             Image.fromarray(phantom.image).save(root / "images" / name)
-        Image.fromarray(phantom.mask.astype(np.uint8) * 255).save(root / "masks" / f"{stem}.png")
+        mask = to_stored(phantom.mask.astype(np.uint8) * 255, display_map(*stored) if stored else AS_STORED)
+        Image.fromarray(mask.T).save(root / "masks" / f"{stem}.png")
         laterality = "image" if index % 4 == 3 else "patient"
         rows.append({"image": name, "text": phantom.findings.caption(laterality), "laterality": laterality})
     _write_rows(root / "prompts.csv", rows)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 
-from common import __version__
+from common._version import __version__
 from common.errors import UserError
 
 # Keys of a configuration that do not change what is computed: two runs may differ in them and still be one.

@@ -15,6 +15,8 @@ from common.images import read_image, to_display
 from common.metrics import format_table, score_case, summarise, write_scores
 from common.prompts import parse
 
+from .checkpoint import replace_file
+
 
 class ScoreCases:
     """Score every image of an evaluation and write ``scores.csv``, ``summary.json`` and ``table.txt``.
@@ -97,4 +99,6 @@ class ScoreCases:
         if engine.state.rank == 0:
             summary = {**self.about, "grid": self.grid, **summarise(self.rows)}
             write_scores(self.rows, summary, self.folder)
-            print(format_table(summary), flush=True)
+            table = format_table(summary)
+            replace_file(self.folder / "table.txt", lambda file: file.write(table.encode()))
+            print(table, flush=True)

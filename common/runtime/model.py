@@ -17,8 +17,7 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Invertd, SaveImaged
 
-from common.bundle import BUNDLES, check_versions, weights
-from common.errors import UserError
+from common.bundle import bundle_folder, check_versions, configuration_files, weights
 from common.images import to_display, write_mask
 from common.prompts import Findings, parse
 
@@ -68,13 +67,10 @@ class Model:
     """
 
     def __init__(self, folder: Path, overlays: Sequence[str] = (), **override: Any) -> None:
-        files = [folder / "configs" / f"{name}.json" for name in ("inference", *overlays)]
-        for file in files:
-            if not file.is_file():
-                raise UserError(f"{file}: is not there; a bundle has configs/inference.json and its overlays")
+        files = configuration_files(folder, ["inference", *overlays])
         self.folder = folder
         self.parser = ConfigParser()
-        self.parser.read_config([str(file) for file in files])
+        self.parser.read_config(files)
         self.parser.read_meta(str(folder / "configs" / "metadata.json"))
         self.metadata: dict[str, Any] = self.parser["_meta_"]
         check_versions(self.metadata, folder)
@@ -145,10 +141,4 @@ def load(bundle: str | Path, overlays: Sequence[str] = (), **override: Any) -> M
     Raises:
         UserError: there is no such bundle, or it has no weights.
     """
-    folder = Path(bundle)
-    if not (folder / "configs").is_dir():
-        folder = BUNDLES / str(bundle)
-    if not (folder / "configs").is_dir():
-        known = ", ".join(sorted(path.parent.name for path in BUNDLES.glob("*/configs"))) or "none"
-        raise UserError(f"{bundle}: is no bundle; give a bundle's folder or one of: {known}")
-    return Model(folder.resolve(), overlays, **override)
+    return Model(bundle_folder(bundle), overlays, **override)

@@ -1,0 +1,38 @@
+"""What ``python -m monai.bundle run`` does, for programs: a bundle's workflow with overlays and overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigWorkflow
+
+from common.bundle import configuration_files
+
+
+def run_bundle(folder: Path, configs: Sequence[str], run_id: str, **override: Any) -> ConfigWorkflow:
+    """Run ``training``, ``evaluating`` or ``inferring`` of a bundle.
+
+    Args:
+        folder: the bundle.
+        configs: names of its configuration files, later ones on top of earlier ones.
+        run_id: what to run.
+        override: ids of the configuration and their values.
+
+    Raises:
+        UserError: a configuration is not there, or what the run finds wrong.
+    """
+    workflow = ConfigWorkflow(
+        configuration_files(folder, configs),
+        str(folder / "configs" / "metadata.json"),
+        logging_file=str(folder / "configs" / "logging.conf"),
+        run_id=run_id,
+        workflow_type=None,
+        bundle_root=str(folder),
+        **override,
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    return workflow

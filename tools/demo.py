@@ -1,0 +1,104 @@
+"""``python -m tools demo``: train, evaluate and use the demonstration, on phantoms or on real images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from common.errors import UserError
+
+PHANTOMS = {"count": 600, "size": 128, "seed": 0, "inbox": 12}
+# a subset of a real data set that trains in minutes on two cores
+REAL = {"train_limit": 1500, "val_limit": 300}
+BUNDLE = "unet"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for all that is written (demo)")
+    parser.add_argument("--data", type=Path, help="a QaTa-COV19-v2 folder: a subset of it instead of phantoms")
+    parser.add_argument("--epochs", type=int, default=6, help="of 100 steps each (6)")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write or take the data, train, evaluate, segment, and say where everything is."""
+    from common.batch import Prompts, find_images
+    from common.batch.folder import segment_folder
+    from common.bundle import bundle_folder
+    from common.datasets import load_dataset, phantoms
+    from common.runtime.model import load
+    from common.runtime.workflow import run_bundle
+
+    output = args.output.resolve()
+    folder = bundle_folder(BUNDLE)
+    if args.data is None:
+        data, subset, split = output / "phantoms", {}, "test"
+        print(f"1/4 writing {PHANTOMS['count']} phantom chest radiographs to {data}", flush=True)
+        phantoms.write(data, **PHANTOMS)
+    else:
+        data, subset, split = args.data, REAL, "validation"
+        print(f"1/4 checking {data}", flush=True)
+        load_dataset("auto", data, "train")
+
+    run = output / BUNDLE
+    if run.exists():
+        # the demonstration always begins anew; only what it wrote itself is removed
+        shutil.rmtree(run)
+    where = {"dataset_dir": str(data), "weights": str(run / "model.pt"), "num_workers": 0}
+    print("2/4 training", flush=True)
+    training = where | subset | {"output_dir": str(run), "max_epochs": args.epochs}
+    run_bundle(folder, ["train", "demo"], "training", **training)
+    print("3/4 evaluating", flush=True)
+    scored = where | {"output_dir": str(run / "evaluation"), "split": split}
+    if args.data is not None:
+        scored["limit"] = REAL["val_limit"]
+    run_bundle(folder, ["train", "demo", "evaluate"], "evaluating", **scored)
+
+    print("4/4 segmenting a folder of PNG and DICOM images", flush=True)
+    inbox = output / "phantoms" / "inbox" if args.data is None else _real_inbox(data, output / "inbox")
+    images, _ = find_images(inbox / "images")
+    prompts = Prompts(inbox / "prompts.csv").assign(images, inbox / "images")
+    results = output / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    rows = segment_folder(load(folder, ["demo"], **where), prompts, inbox / "images", results)
+    failed = [row for row in rows if row["status"] == "failed"]
+    if failed:
+        raise UserError(f"{len(failed)} of {len(rows)} images failed: {failed[0]['source']}: {failed[0]['reason']}")
+
+    summary = json.loads((run / "evaluation" / "summary.json").read_text())
+    print(
+        f"\nDice on {summary['images']} images not trained on: {100 * summary['dice']['micro']['value']:.1f} % micro, "
+        f"{100 * summary['dice']['per_image']['value']:.1f} % per image\n"
+        f"scores    {run / 'evaluation'}\n"
+        f"masks     {results / 'masks'}\n"
+        f"overlays  {results / 'overlays'}\n"
+        f"gallery   {results / 'index.html'}"
+    )
+
+
+def _real_inbox(data: Path, inbox: Path, count: int = 12) -> Path:
+    """A few validation images of a data set as a folder of PNG and DICOM files with a ``prompts.csv``."""
+    import csv
+
+    from common.datasets import load_dataset
+    from common.images import display_array, write_radiograph
+
+    (inbox / "images").mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, item in enumerate(load_dataset("auto", data, "validation", limit=count)):
+        source = Path(item["image"])
+        if number % 2:
+            name = source.with_suffix(".dcm").name
+            pixels = (display_array(source) * 255).round().astype("uint8")
+            write_radiograph(inbox / "images" / name, pixels)
+        else:
+            name = source.name
+            shutil.copyfile(source, inbox / "images" / name)
+        rows.append({"image": name, "text": item["text_prompt"], "laterality": item["laterality"]})
+    with (inbox / "prompts.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ("image", "text", "laterality"), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return inbox

@@ -1,0 +1,50 @@
+"""``python -m tools evaluate``: a trained bundle's scores on a data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("--bundle", required=True, help="a bundle's folder or name, such as bundles/unet")
+    parser.add_argument("--overlay", action="append", default=[], help="a configuration on top, such as demo")
+    parser.add_argument("--weights", help="trained weights (default: the bundle's models/model.pt)")
+    parser.add_argument("--data", required=True, type=Path, help="the data set's folder")
+    parser.add_argument("--dataset", default="auto", help="auto, qata, mosmed, kvasir, clinicdb or csv")
+    parser.add_argument("--split", default="test", help="train, validation, trainval or test (default)")
+    parser.add_argument("--limit", type=int, help="at most so many images, drawn with --data-seed")
+    parser.add_argument("--data-seed", type=int, default=0, help="of that draw")
+    parser.add_argument("--laterality", choices=("image", "patient"), help="of a table's sentences that do not say it")
+    parser.add_argument(
+        "--protocol", choices=("source", "paper"), default="source",
+        help="score in each file's own grid (default), or at the network's size, as the papers do",
+    )  # fmt: skip
+    parser.add_argument("--captions", choices=("canonical", "original"), help="sentences as one form or as written")
+    parser.add_argument("--output", required=True, type=Path, help="folder for scores.csv, summary.json, table.txt")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the bundle's ``evaluating`` and say where its files are."""
+    from common.bundle import bundle_folder
+    from common.runtime.workflow import run_bundle
+
+    folder = bundle_folder(args.bundle)
+    override: dict[str, Any] = {
+        "dataset_dir": str(args.data), "dataset": args.dataset, "split": args.split, "limit": args.limit,
+        "data_seed": args.data_seed, "laterality": args.laterality, "output_dir": str(args.output), "num_workers": 0,
+        "scored_grid": "source" if args.protocol == "source" else "network",
+    }  # fmt: skip
+    if args.weights:
+        override["weights"] = args.weights
+    if args.captions:
+        override["captions"] = args.captions
+    if not args.data.exists():
+        raise UserError(f"{args.data}: there is no such folder; give the data set's folder as --data")
+    run_bundle(folder, ["train", *args.overlay, "evaluate"], "evaluating", **override)
+    for name in ("scores.csv", "summary.json", "table.txt"):
+        print(f"{name:13}{args.output / name}")
