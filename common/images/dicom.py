@@ -66,7 +66,7 @@ def read_dicom(path: Path) -> Picture:
             (False, False): pydicom.uid.ExplicitVRBigEndian,
         }
         dataset.file_meta.TransferSyntaxUID = syntaxes[bool(implicit), bool(little)]
-    stored = _without_overlay(dataset, dataset.pixel_array)
+    stored = _stored(path, dataset)
     if stored.ndim != 2:
         raise UserError(f"{shown(path)}: its pixels have shape {stored.shape}; give one frame of grey values")
     pixels, intensity = _displayed(dataset, stored)
@@ -149,13 +149,28 @@ def _refuse(path: Path, header) -> None:
         raise UserError(f"{name}: much larger than one picture of {int(columns[0])} x {int(rows[0])}; copy it again")
 
 
-def _without_overlay(dataset, stored: np.ndarray) -> np.ndarray:
-    """Stored values without the overlay planes that old files keep in their unused bits (C.9.2, retired)."""
-    positions = (dataset.get((0x6000 + 2 * i, 0x0102)) for i in range(16))
-    if not any(x is not None and x.value for x in positions):
-        return stored
-    unused = 8 * stored.dtype.itemsize - int(dataset.BitsStored)
-    return (stored << unused) >> unused if stored.dtype.kind in "iu" else stored
+def _stored(path: Path, dataset) -> np.ndarray:
+    """The stored values, decoded where they are compressed.
+
+    gdcm only where nothing else decodes: damaged JPEG-LS and JPEG make it end the process (C++ ``terminate``).
+    """
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import JPEGExtended12Bit
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and not syntax.is_deflated:
+        try:
+            plugins = get_decoder(syntax).available_plugins
+        except NotImplementedError:
+            plugins = ()
+        if not plugins:
+            raise UserError(
+                f"{shown(path)}: {one_line(syntax.name)} pixels, which nothing installed decodes; decompress it"
+            )
+        others = [plugin for plugin in plugins if plugin != "gdcm"]
+        deep = syntax == JPEGExtended12Bit and dataset.BitsStored > 8  # Pillow's JPEG has 8 bits
+        dataset.pixel_array_options(decoding_plugin=others[0] if others and not deep else plugins[0])
+    return dataset.pixel_array
 
 
 def _displayed(dataset, stored: np.ndarray) -> tuple[np.ndarray, str]:

@@ -10,6 +10,8 @@ from common.errors import UserError
 from common.images import display_array, read_image, write_radiograph
 from common.images.meta import CT_WINDOW
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
 # What becomes of each real file. Read: (W, H), what made the intensities, orientation, mean of the picture (right to
 # the eye on a contact sheet: bone and marker bright, lung and air dark). Refused: the words.
 READ = {
@@ -249,6 +251,55 @@ def test_overlays_in_unused_bits_are_not_picture(dicom):
     dataset.add_new(0x60000102, "US", 15)
     dataset.save_as(path)
     assert np.abs(display_array(path) - pixels / 4095).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("syntax", "decoder"),
+    [
+        ("JPEGBaseline8Bit", "pillow"),
+        ("JPEG2000Lossless", "pillow"),
+        ("JPEGLSLossless", "pyjpegls"),
+        ("JPEGLosslessSV1", "gdcm"),
+        ("JPEGExtended12Bit", "gdcm"),
+    ],
+)
+def test_gdcm_decodes_only_what_nothing_else_does(dicom, monkeypatch, syntax, decoder):
+    """A damaged JPEG or JPEG-LS makes gdcm end the process, and 100,000 files with it."""
+    path = dicom(ramp(0, 4095, np.uint16), BitsStored=12, HighBit=11)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    dataset.PixelData = pydicom.encaps.encapsulate([bytes(64)])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(path)
+    chosen = []
+    monkeypatch.setattr(pydicom.FileDataset, "pixel_array_options", lambda self, **options: chosen.append(options))
+    with pytest.raises(UserError, match="cannot be decoded, damaged or truncated"):
+        read_image(path)
+    assert chosen == [{"decoding_plugin": decoder}]
+
+
+@pytest.mark.parametrize("syntax", ["HTJ2K", "MPEG2MPML"])
+def test_a_syntax_that_nothing_decodes_is_named(dicom, syntax):
+    path = dicom(ramp(0, 255, np.uint8))
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    dataset.PixelData = pydicom.encaps.encapsulate([bytes(64)])
+    dataset.save_as(path)
+    with pytest.raises(UserError, match=r"(High-Throughput JPEG 2000|MPEG2).* pixels, which nothing installed decodes"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("syntax", ["DeflatedExplicitVRLittleEndian", "RLELossless", "ExplicitVRBigEndian"])
+def test_syntaxes_that_pydicom_decodes(dicom, syntax):
+    pixels = ramp(0, 255, np.uint8)
+    path = dicom(pixels)
+    dataset = pydicom.dcmread(path)
+    if syntax == "RLELossless":
+        dataset.compress(pydicom.uid.RLELossless)
+    else:
+        dataset.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+    pydicom.dcmwrite(path, dataset, enforce_file_format=True, little_endian=None)
+    assert np.array_equal(display_array(path), pixels.astype(np.float32) / np.float32(255))
 
 
 @pytest.mark.parametrize("letters", [None, [], ["L"], ["L", "R"], ["X", "Y"], ["LE", "VE", "D"]])
