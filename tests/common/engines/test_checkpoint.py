@@ -1,0 +1,111 @@
+import json
+
+import pytest
+import torch
+from ignite.engine import Engine
+from monai.data import DataLoader
+from monai.engines import SupervisedTrainer
+
+from common.engines import BestCheckpoint, LastCheckpoint
+from common.engines.checkpoint import replace_file, what_counts
+from common.errors import UserError
+
+
+def trainer(folder, *, resume=False, config=None, epochs=2, seed=0):
+    torch.manual_seed(seed)
+    network = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
+    data = [{"image": torch.ones(2), "label": torch.ones(1)}] * 4
+    last = LastCheckpoint(
+        folder / "last.pt", {"network": network, "optimizer": optimizer, "nothing": None}, config or {"a": 1}, resume
+    )
+    engine = SupervisedTrainer(
+        torch.device("cpu"), epochs, DataLoader(data, batch_size=2), network, optimizer, torch.nn.MSELoss(),
+        train_handlers=[last], decollate=False,
+    )  # fmt: skip
+    return engine, network
+
+
+def test_continues_where_it_was(tmp_path):
+    whole, network = trainer(tmp_path / "a", epochs=4)
+    whole.run()
+    trainer(tmp_path / "b", epochs=2)[0].run()
+    engine, other = trainer(tmp_path / "b", resume=True, epochs=4, seed=5)
+    engine.run()
+    assert engine.state.epoch == 4
+    assert torch.equal(network.weight, other.weight)
+
+
+def test_an_old_run_is_not_overwritten(tmp_path):
+    trainer(tmp_path)[0].run()
+    with pytest.raises(UserError, match=r"last.pt: a run was begun in this folder; continue it with --resume true"):
+        trainer(tmp_path)
+
+
+def test_another_configuration_is_refused_by_its_keys(tmp_path):
+    trainer(tmp_path, config={"a": 1, "b": [2], "output_dir": "x"})[0].run()
+    engine, _ = trainer(tmp_path, resume=True, config={"a": 1, "b": [3], "c": 0, "output_dir": "y"}, epochs=3)
+    with pytest.raises(UserError, match=r"another configuration \(b, c differ\)"):
+        engine.run()
+
+
+def test_a_damaged_checkpoint_is_one_line(tmp_path):
+    (tmp_path / "last.pt").write_bytes(b"PK\x03\x04 half a file")
+    engine, _ = trainer(tmp_path, resume=True)
+    with pytest.raises(UserError, match="last.pt: cannot be read"):
+        engine.run()
+
+
+def test_resume_without_a_checkpoint_starts_anew(tmp_path):
+    engine, _ = trainer(tmp_path, resume=True)
+    engine.run()
+    assert engine.state.epoch == 2
+
+
+def test_free_keys_and_metadata_do_not_count():
+    assert what_counts({"seed": 1, "resume": True, "output_dir": "x", "_meta_": {}}) == {"seed": "1"}
+
+
+def best(tmp_path, values):
+    network = torch.nn.Linear(1, 1)
+    saver = BestCheckpoint(network, tmp_path / "model.pt", "dice", {"seed": 3})
+    engine = Engine(lambda e, b: None)
+    engine.state.rank = 0
+    saver.attach(engine)
+    saved = []
+    for value in values:
+        engine.state.metrics["dice"] = value
+        torch.nn.init.constant_(network.weight, value)
+        engine.run([0])
+        saved.append(float(torch.load(tmp_path / "model.pt", weights_only=True)["weight"]))
+    return saver, saved
+
+
+def test_only_a_better_model_is_saved(tmp_path):
+    saver, saved = best(tmp_path, [0.5, 0.4, 0.7, 0.7, float("nan"), 0.6])
+    assert saved == pytest.approx([0.5, 0.5, 0.7, 0.7, 0.7, 0.7])
+    sidecar = json.loads((tmp_path / "model.json").read_text())
+    assert sidecar["value"] == 0.7
+    assert sidecar["seed"] == 3
+    assert {"commit", "versions", "device"} <= sidecar.keys()
+
+
+def test_the_threshold_is_taken_over(tmp_path):
+    saver, _ = best(tmp_path, [0.7])
+    other = BestCheckpoint(torch.nn.Linear(1, 1), tmp_path / "model.pt", "dice")
+    other.load_state_dict(saver.state_dict())
+    assert (other.best, other.epoch) == (saver.best, saver.epoch)
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "x"
+    path.write_text("old")
+
+    def full(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="x: cannot be written .No space left on device"):
+        replace_file(path, full)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
