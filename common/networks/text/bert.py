@@ -62,10 +62,12 @@ class BertText(nn.Module):
                 )
             architecture = ARCHITECTURES[architecture]
         config = BertConfig(
-            **architecture,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
-            attn_implementation="sdpa",
+            **{
+                **architecture,
+                "hidden_dropout_prob": dropout,
+                "attention_probs_dropout_prob": dropout,
+                "attn_implementation": "sdpa",
+            }
         )
         self.width: int = config.hidden_size
         self.vocab_size: int = config.vocab_size

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from common.errors import UserError
 from common.networks.image import ConvNeXt
@@ -48,6 +49,29 @@ def test_parameters_at_the_papers_sizes():
     assert count(net.text_encoder) == 0
     assert count(net) == 54_991_193
     assert net.divisible_by == 32
+
+
+def test_instantiates_from_a_config():
+    parser = ConfigParser(
+        {
+            "network_def": {
+                "_target_": "common.networks.mmi_unet.MMIUNet",
+                "image_encoder": {
+                    "_target_": "common.networks.image.ConvNeXt",
+                    "widths": [8, 12, 16, 20],
+                    "depths": [1, 1, 1, 1],
+                    "pretrained": None,
+                },
+                "text_encoder": {"_target_": "common.networks.text.BertText", "architecture": TEXT, "pretrained": None},
+                "default_text": "$[2, 5, 3]",
+                "in_channels": 3,
+                "heads": 2,
+                "dropout": 0.0,
+            }
+        }
+    )
+    net = parser.get_parsed_content("network_def").eval()
+    assert net(torch.rand(1, 3, 64, 64)).shape == (1, 1, 64, 64)
 
 
 @pytest.mark.parametrize("grid", [(4, 4), (5, 3)])
