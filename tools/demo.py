@@ -24,10 +24,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Write or take the data, train, evaluate, segment, and say where everything is."""
+    import numpy as np
+    from PIL import Image
+
     from common.batch import Prompts, find_images
     from common.batch.folder import segment_folder
     from common.bundle import bundle_folder
     from common.datasets import load_dataset, phantoms
+    from common.report.overlay import contact_sheet
     from common.runtime.model import load
     from common.runtime.workflow import run_bundle
 
@@ -67,6 +71,8 @@ def main(args: argparse.Namespace) -> None:
     if failed:
         raise UserError(f"{len(failed)} of {len(rows)} images failed: {failed[0]['source']}: {failed[0]['reason']}")
 
+    pictures = [np.asarray(Image.open(results / row["overlay"])) for row in rows]
+    Image.fromarray(contact_sheet(pictures, [row["source"] for row in rows])).save(results / "overview.jpg", quality=90)
     summary = json.loads((run / "evaluation" / "summary.json").read_text())
     print(
         f"\nDice on {summary['images']} images not trained on: {100 * summary['dice']['micro']['value']:.1f} % micro, "
@@ -74,6 +80,7 @@ def main(args: argparse.Namespace) -> None:
         f"scores    {run / 'evaluation'}\n"
         f"masks     {results / 'masks'}\n"
         f"overlays  {results / 'overlays'}\n"
+        f"overview  {results / 'overview.jpg'}\n"
         f"gallery   {results / 'index.html'}"
     )
 

@@ -79,7 +79,8 @@ def provenance() -> dict[str, Any]:
         "chest-refseg": __version__, "python": platform.python_version(), "torch": torch.__version__,
         "monai": monai.__version__, "ignite": ignite.__version__, "numpy": numpy.__version__,
     }  # fmt: skip
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    cpu = f"{platform.machine()}, {os.cpu_count()} cores"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
     return {"commit": commit, "versions": versions, "device": device}
 
 
