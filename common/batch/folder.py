@@ -94,7 +94,9 @@ def segment_folder(
             row |= {"status": "failed", "reason": reason.removeprefix(f"{image}: ")}
         rows.append(row)
     _write_table(rows, output / "results.csv")
-    write_gallery([_card(row, model.grammar) for row in rows], output / "index.html", f"{model.folder.name}: {root.name}")
+    write_gallery(
+        [_card(row, model.grammar) for row in rows], output / "index.html", f"{model.folder.name}: {root.name}"
+    )
     return rows
 
 

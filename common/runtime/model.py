@@ -131,7 +131,7 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 
 def load(bundle: str | Path, overlays: Sequence[str] = (), **override: Any) -> Model:
-    """Load a trained bundle, as in ``model = load("unet")`` and ``result = model("image.png")``.
+    """A trained bundle by its name or folder, ready to be called with an image.
 
     Args:
         bundle: its name, or its folder.

@@ -50,9 +50,11 @@ def differences(bundle: Path, template: Path | None = None) -> list[str]:
             dict(_leaves(json.loads((folder / "configs" / f"{name}.json").read_text(encoding="utf-8"))))
             for folder in (bundle, template)
         )
-        for key in sorted(own.keys() | other.keys()):
-            if key not in ALLOWED and own.get(key) != other.get(key):
-                found.append(f"configs/{name}.json {key}: {own.get(key)!r}, in {template.name} {other.get(key)!r}")
+        found.extend(
+            f"configs/{name}.json {key}: {own.get(key)!r}, in {template.name} {other.get(key)!r}"
+            for key in sorted(own.keys() | other.keys())
+            if key not in ALLOWED and own.get(key) != other.get(key)
+        )
     return found
 
 

@@ -52,7 +52,7 @@ def test_another_configuration_is_refused_by_its_keys(tmp_path):
 def test_a_damaged_checkpoint_is_one_line(tmp_path):
     (tmp_path / "last.pt").write_bytes(b"PK\x03\x04 half a file")
     engine, _ = trainer(tmp_path, resume=True)
-    with pytest.raises(UserError, match="last.pt: cannot be read"):
+    with pytest.raises(UserError, match=r"last\.pt: cannot be read"):
         engine.run()
 
 
@@ -82,7 +82,7 @@ def best(tmp_path, values):
 
 
 def test_only_a_better_model_is_saved(tmp_path):
-    saver, saved = best(tmp_path, [0.5, 0.4, 0.7, 0.7, float("nan"), 0.6])
+    _, saved = best(tmp_path, [0.5, 0.4, 0.7, 0.7, float("nan"), 0.6])
     assert saved == pytest.approx([0.5, 0.5, 0.7, 0.7, 0.7, 0.7])
     sidecar = json.loads((tmp_path / "model.json").read_text())
     assert sidecar["value"] == 0.7
@@ -105,7 +105,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(UserError, match="x: cannot be written .No space left on device"):
+    with pytest.raises(UserError, match=r"x: cannot be written .No space left on device"):
         replace_file(path, full)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
