@@ -39,12 +39,12 @@ def read(sentence: str) -> Findings:
 def _pattern(sentence: str) -> Findings | None:
     """The findings of a sentence that opens like the data sets' pattern, else None."""
     raw = re.findall(r"[a-z]+|[0-9]+", sentence.lower())
-    words, unreadable = mend(raw, _VOCABULARY)
+    words, unreadable = mend(raw, _VOCABULARY, report.KNOWN)
+    figures = [word for word in words if word.isdigit()]
+    words = [word for word in words if not word.isdigit()]
     lateral = None
-    if words[:2] == ["pulmonary", "infection"] and unreadable and unreadable[0] == raw[0]:
-        # one letter short, "nilateral" is as near to either word
-        if any(distance(raw[0], word) > 2 for word in _LATERAL):
-            return None
+    if words[:2] == ["pulmonary", "infection"] and unreadable and distance(unreadable[0], "nilateral") <= 1:
+        # as near to either word: which of them stays open
         unreadable, rest = unreadable[1:], words[2:]
     elif words[1:3] == ["pulmonary", "infection"] and words[0] in (*_LATERAL, "no"):
         lateral, rest = words[0], words[3:]
@@ -55,10 +55,10 @@ def _pattern(sentence: str) -> Findings | None:
             return None
         return Findings("chest", _NONE, unreadable=tuple(unreadable))
     if lateral == "no":
-        if raw[0] != "no" or set(rest) - {"zero", "infected", "area", "areas"}:
+        if raw[0] != "no" or figures or set(rest) - {"zero", "infected", "area", "areas"}:
             return Findings("chest", _NONE, unreadable=tuple(raw))
         return Findings("chest", _NONE, count=0 if "zero" in rest else None)
-    return _Phrases(rest, lateral).findings()
+    return _Phrases([*figures, *rest], lateral).findings()
 
 
 class _Phrases:

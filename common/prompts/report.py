@@ -245,7 +245,7 @@ class _Part:
                 self._lesion(unit)
             elif unit.bare_place and unit.link == "RESET":
                 self._take(unit, unit)  # "clear except in the left lower lobe"
-            elif unit.bare_place and unit.link == "which" and self.units[i - 1].lesion and not self.units[i - 1].places:
+            elif unit.bare_place and unit.link == "which" and self._lesion_without_place(self.units[i - 1]):
                 self._take(unit, self.units[i - 1])  # "opacity which appears to be in the left lower lobe"
             elif unit.bare_place and (only_places or (lesions and self._shares_lesion(i))):
                 self._take(unit, unit)
@@ -262,6 +262,9 @@ class _Part:
             self.unreadable += self._told(unit, "(which place in a lung?)")
         elif not unit.has(ELSEWHERE):
             self.homeless += [word for word in unit.words if word in FINDINGS]
+
+    def _lesion_without_place(self, unit: Unit) -> bool:
+        return unit.status == "asserted" and unit.lesion and not unit.places
 
     def _absorbed(self, i: int) -> bool:
         """Whether a bare place is the subject or object of a neighbour that says what is there: "clear", a denial."""

@@ -11,7 +11,7 @@ COUNT_WORDS = (
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
 )  # fmt: skip
 SIDES = ("left", "right")
-# English words one edit away from a side: a typist may have meant them, so they are never repaired to one
+# English words one edit away from a side: a typist may have meant them, so they are never repaired
 _NOT_SIDES = frozenset(
     ("light", "eight", "fight", "might", "night", "sight", "tight", "bright", "fright", "wright", "height",
     "weight",
@@ -50,12 +50,12 @@ def repair(word: str, vocabulary: frozenset[str], known: frozenset[str] = frozen
     """
     if word in vocabulary:
         return word, 0
-    if len(word) < 3 or word in known:
+    if len(word) < 3 or word in known or word in _NOT_SIDES:
         return None
     best: list[tuple[int, str]] = []
     for candidate in vocabulary:
         limit = 1 if len(candidate) <= 4 or candidate in SIDES else 2
-        if abs(len(candidate) - len(word)) > limit or (candidate in SIDES and word in _NOT_SIDES):
+        if abs(len(candidate) - len(word)) > limit:
             continue
         edits = distance(word, candidate)
         if edits <= limit and (edits == 1 or candidate[0] == word[0]):
@@ -81,7 +81,7 @@ def mend(
         word = words[i]
         following = words[i + 1] if i + 1 < len(words) else ""
         joined = word + following
-        exact = word in vocabulary
+        exact = word in vocabulary or word.isdigit()
         if following and joined in vocabulary and not (exact and following in vocabulary):
             mended.append(joined)
             i += 2
