@@ -39,26 +39,32 @@ def read(sentence: str) -> Findings:
 def _pattern(sentence: str) -> Findings | None:
     """The findings of a sentence that opens like the data sets' pattern, else None."""
     raw = re.findall(r"[a-z]+|[0-9]+", sentence.lower())
-    words, unreadable = mend(raw, _VOCABULARY, report.KNOWN)
-    figures = [word for word in words if word.isdigit()]
-    words = [word for word in words if not word.isdigit()]
-    lateral = None
-    if words[:2] == ["pulmonary", "infection"] and unreadable and distance(unreadable[0], "nilateral") <= 1:
-        # as near to either word: which of them stays open
-        unreadable, rest = unreadable[1:], words[2:]
-    elif words[1:3] == ["pulmonary", "infection"] and words[0] in (*_LATERAL, "no"):
-        lateral, rest = words[0], words[3:]
-    else:
+    # an English word in the head ("injection") is a slip, elsewhere it is read as what it is or refused
+    head = _head(*mend(raw, _VOCABULARY, report.KNOWN)) or _head(*mend(raw, _VOCABULARY))
+    if head is None or (raw[3:4] and raw[3] in _GOES_ON and set(raw[3:]) - _VOCABULARY):
         return None
+    lateral, rest, unreadable = head
     if unreadable:
-        if len(raw) > 3 and raw[3] in _GOES_ON:
-            return None
         return Findings("chest", _NONE, unreadable=tuple(unreadable))
     if lateral == "no":
-        if raw[0] != "no" or figures or set(rest) - {"zero", "infected", "area", "areas"}:
+        if raw[0] != "no" or set(rest) - {"zero", "infected", "area", "areas"}:
             return Findings("chest", _NONE, unreadable=tuple(raw))
         return Findings("chest", _NONE, count=0 if "zero" in rest else None)
-    return _Phrases([*figures, *rest], lateral).findings()
+    return _Phrases(rest, lateral).findings()
+
+
+def _head(words: list[str], unreadable: list[str]) -> tuple[str | None, list[str], list[str]] | None:
+    """Split "bilateral pulmonary infection" off: its first word, the words after it, those unreadable; None if absent.
+
+    Figures may stand anywhere, also in the head. "Nilateral" is as near to either word: which of them stays open.
+    """
+    figures = [word for word in words if word.isdigit()]
+    words = [word for word in words if not word.isdigit()]
+    if words[:2] == ["pulmonary", "infection"] and unreadable and distance(unreadable[0], "nilateral") <= 1:
+        return None, [*figures, *words[2:]], unreadable[1:]
+    if words[1:3] == ["pulmonary", "infection"] and words[0] in (*_LATERAL, "no"):
+        return words[0], [*figures, *words[3:]], unreadable
+    return None
 
 
 class _Phrases:

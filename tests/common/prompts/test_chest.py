@@ -142,9 +142,11 @@ def test_no_edit_at_a_place_moves_a_zone(code, count, swapped, where):
         assert same_or_refused(edited, code), edited
 
 
-@pytest.mark.parametrize("code", [(0,) * 6, (0, 0, 1, 0, 0, 0), (1, 0, 0, 0, 1, 1)])
-def test_no_edit_moves_a_zone(code):
-    sentence = canonical(code, 8, False)
+@pytest.mark.parametrize(
+    ("code", "count"), [((0,) * 6, None), ((0, 0, 1, 0, 0, 0), 6), ((1, 0, 0, 0, 1, 1), None), ((0, 1, 0, 1, 0, 1), 8)]
+)
+def test_no_edit_moves_a_zone(code, count):
+    sentence = canonical(code, count, False)
     assert read(sentence).zones == code
     assert [edit for edit in edits(sentence) if not same_or_refused(edit, code)] == []
 
