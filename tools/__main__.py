@@ -21,6 +21,7 @@ COMMANDS = {
     "numbers": ("tools.numbers", "put the scores of evaluations into README or a model card"),
     "sync-bundles": ("tools.sync_bundles", "write what all bundles share into each of them"),
     "new-bundle": ("tools.new_bundle", "begin a new method: a bundle that trains as it is"),
+    "train-text-encoder": ("tools.train_text_encoder", "train the compact text encoder from generated sentences"),
     "demo": ("tools.demo", "train, evaluate and run the demonstration on phantoms or real images"),
 }
 

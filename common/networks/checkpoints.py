@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ def load_pretrained(model: nn.Module, source: str, prefix: str) -> None:
     Raises:
         UserError: no checkpoint there (the message has the command that fetches it), or it does not fit.
     """
-    path = find_weights(source)
+    path = find_file(source, WEIGHTS)
     state = _read(path)
     part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} or state
     own = model.state_dict()
@@ -47,16 +48,20 @@ def load_pretrained(model: nn.Module, source: str, prefix: str) -> None:
     model.load_state_dict({key: part[key] for key in own})
 
 
-def find_weights(source: str) -> Path:
-    """The file with the weights of ``source`` (see :func:`load_pretrained`).
+def find_file(source: str, names: Sequence[str], what: str = "pretrained weights") -> Path:
+    """The first file of ``names`` that ``source`` has.
+
+    Args:
+        source: "compact", a folder, or a Hugging Face name (see :func:`load_pretrained`).
+        names: of files, in this order.
+        what: they are, for the message.
 
     Raises:
         UserError: there is none; names the file, where it was looked for, and the command that fetches it.
     """
-    names = " or ".join(WEIGHTS)
     if source in SHIPPED or Path(source).is_dir():
         folder = SHIPPED.get(source, Path(source))
-        found = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+        found = [folder / name for name in names if (folder / name).is_file()]
         fix = (
             "make them: python -m tools train-text-encoder"
             if source in SHIPPED
@@ -64,12 +69,12 @@ def find_weights(source: str) -> Path:
         )
         where = f"the folder {folder.resolve()}"
     else:
-        cached = [try_to_load_from_cache(source, name) for name in WEIGHTS] if source.count("/") == 1 else []
+        cached = [try_to_load_from_cache(source, name) for name in names] if source.count("/") == 1 else []
         found = [Path(path) for path in cached if isinstance(path, str)]
         fix = f"fetch them where there is a network: hf download {source}"
         where = f"the hub cache {constants.HF_HUB_CACHE} (and no folder of that name is in {Path.cwd()})"
     if not found:
-        raise UserError(f"pretrained weights '{source}': no {names} in {where}; {fix}")
+        raise UserError(f"{what} '{source}': no {' or '.join(names)} in {where}; {fix}")
     return found[0]
 
 

@@ -1,0 +1,256 @@
+"""Sentences of both grammars with what they say, to train the compact text encoder: seeded, from no file.
+
+Sides are those of the picture, for that is what a network gets (:func:`common.prompts.prepare`): in a
+clinician's sentence left and right have been swapped already. Three kinds:
+
+- the pattern of QaTa-COV19 and MosMedData+, as canonical captions have it and as it was typed: "all left lung",
+  a missing "lung", side or level (read as :mod:`common.prompts.chest` reads it), a wrong number of areas;
+- clinicians' sentences with lobes, zones and lesions, hedged, denied, and beside other organs;
+- polyps in nine positions.
+
+A part of them is put in other word orders and misspelt (:mod:`common.prompts.noise`).
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from common.prompts.findings import LEVELS, Findings
+from common.prompts.noise import disturb, reorder
+from common.prompts.vocabulary import ELSEWHERE, FINDINGS
+from common.prompts.words import COUNT_WORDS, SIDES
+from common.prompts.zones import POLYP
+
+Example = tuple[str, Findings]
+
+# what lies on a side without a level is in the whole lung, but effusions sink
+_SINKING = frozenset(("effusion", "effusions", "fluid", "hemothorax", "haemothorax", "blunting", "blunted",
+                      "loculation", "loculated", "hydropneumothorax", "hemopneumothorax"))  # fmt: skip
+_LESIONS = tuple(sorted(FINDINGS - _SINKING))
+_COMMON = (
+    "opacity", "opacities", "consolidation", "infiltrate", "infiltrates", "pneumonia", "atelectasis",
+    "airspace opacity", "ground glass opacity", "ground-glass opacities", "infection", "nodule", "mass", "scarring",
+    "airspace disease",
+)  # fmt: skip
+_LOOK = (
+    "", "", "", "patchy ", "dense ", "hazy ", "mild ", "small ", "large ", "focal ", "multifocal ", "subtle ", "new ",
+    "extensive ", "severe ", "moderate ", "peripheral ", "confluent ", "streaky ", "minimal ",
+)  # fmt: skip
+_ORGANS = tuple(sorted(ELSEWHERE - {"back", "line", "lines", "port", "ports", "lead", "leads", "quadrant"}))
+_WHERE = (
+    ("{} upper lobe", "{} upper zone", "{} upper lung", "{} upper lung zone", "{} apex", "upper lobe of the {} lung"),
+    ("{} mid zone", "{} middle lobe", "{} mid lung", "{} middle lung zone", "{} perihilar region", "{} midlung"),
+    ("{} lower lobe", "{} base", "{} lower lung", "{} lung base", "{} lower zone", "lower part of the {} lung"),
+)
+_BOTH = (
+    ("both upper lobes", "bilateral upper lobes", "both upper zones", "bilateral apices"),
+    ("both mid zones", "bilateral mid lungs", "bilateral perihilar regions", "both middle zones"),
+    ("both lower lobes", "bilateral lower lobes", "both lung bases", "bilateral bases", "both lower zones"),
+)
+_ALL = ("{} lung", "entire {} lung", "whole {} lung", "{} hemithorax")
+_SHORT = (("lul", "lml", "lll"), ("rul", "rml", "rll"))
+_HEDGE = ("", "", "", "possible ", "probable ", "likely ", "suspected ")
+_SIZES = ("small", "medium", "large")
+_COLOURS = ("pink", "white", "red", "orange", "yellow", "brown", "purple", "grey")
+_SHAPES = ("round", "oval", "circle", "triangular", "heart", "irregular", "flat", "long", "square", "donut", "ear")
+
+
+def examples(seed: int, count: int, typos: bool = True, held_out: bool = False) -> list[Example]:
+    """``count`` sentences and what they say.
+
+    Args:
+        seed: the same seed gives the same sentences.
+        count: of sentences.
+        typos: put some in other word orders and misspell some; else all are as the grammars have them.
+        held_out: depart only in ways that are kept for tests, and all sentences of the pattern.
+    """
+    rng = Random(seed)
+    made = []
+    for _ in range(count):
+        kind = rng.random()
+        if kind < 0.6:
+            sentence, findings = _pattern(rng)
+            if typos and (held_out or rng.random() < 0.25):
+                sentence = reorder(sentence, rng, held_out)
+        elif kind < 0.8:
+            sentence, findings = _report(rng)
+        else:
+            sentence, findings = _polyps(rng)
+        if typos:
+            sentence = disturb(
+                sentence, rng, rng.choice((1, 2)) if held_out else rng.choice((0, 0, 1, 1, 2, 3)), held_out
+            )
+            sentence = sentence.lower() if rng.random() < 0.2 else sentence
+        made.append((sentence, findings))
+    return made
+
+
+def _zones(rng: Random) -> tuple[int, ...]:
+    """Six bits, not all zero: any code, or one built side by side, where one side is often free."""
+    while True:
+        left = rng.randrange(8) if rng.random() < 0.75 else 0
+        right = rng.randrange(8) if rng.random() < 0.75 else 0
+        if left or right:
+            return tuple((side >> level) & 1 for side in (left, right) for level in range(3))
+
+
+def _pattern(rng: Random) -> Example:
+    """A sentence of the data sets' pattern."""
+    if rng.random() < 0.03:
+        count = rng.choice((None, 0))
+        return Findings("chest", (0,) * 6, count).caption(), Findings("chest", (0,) * 6, count)
+    zones = _zones(rng)
+    sides = [side for side, bits in zip(SIDES, (zones[:3], zones[3:]), strict=True) if any(bits)]
+    lateral, places = _typed_places(zones, sides, rng)
+    count = None if rng.random() < 0.15 else rng.choice((1, 1, 2, 2, 2, 3, 3, 4, 5, 6))
+    clauses = [f"{lateral} pulmonary infection"]
+    if count is not None:
+        number = str(count) if rng.random() < 0.05 else COUNT_WORDS[count]
+        plural = (count > 1) != (rng.random() < 0.1)
+        clauses.append(f"{number} infected {'areas' if plural else 'area'}")
+    comma = rng.choice((", ", ", ", ", ", ", ", ",", " "))
+    end = "" if rng.random() < 0.1 else "."
+    return comma.join([*clauses, places]) + end, Findings("chest", zones, count)
+
+
+def _typed_places(zones: tuple[int, ...], sides: list[str], rng: Random) -> tuple[str, str]:
+    """Whether it says "Unilateral" or "Bilateral", and the places, with what typists leave out."""
+    bits = dict(zip(SIDES, (zones[:3], zones[3:]), strict=True))
+    both = len(sides) == 2
+    lateral = "Bilateral" if both else "Unilateral"
+    way = rng.random()
+    if way < 0.05 and both and bits["left"] == bits["right"]:
+        # a bare side takes the other's levels
+        bare = rng.choice(SIDES)
+        phrases = [f"{side} lung" if side == bare else f"{_levels(bits[side], rng)} {side} lung" for side in SIDES]
+        if all(zones) and rng.random() < 0.3:
+            phrases = [f"{side} lung" for side in SIDES]
+        return lateral, " and ".join(phrases)
+    if way < 0.1 and not both:
+        # MosMedData+: the other side, bare, is free
+        phrases = [f"{_levels(bits[side], rng)} {side} lung" if side in sides else f"{side} lung" for side in SIDES]
+        return lateral, " and ".join(phrases)
+    if way < 0.15 and both:
+        # one side unsaid: the one that is not named otherwise
+        lost = rng.choice(SIDES)
+        phrases = [f"{_levels(bits[side], rng)} {'' if side == lost else side + ' '}lung" for side in SIDES]
+        return lateral, " and ".join(phrases)
+    if way < 0.18 and not both and all(bits[sides[0]]):
+        return lateral, f"{sides[0]} lung"
+    if way < 0.25:
+        lateral = "Bilateral" if rng.random() < 0.5 else "Unilateral"
+    lung = "" if rng.random() < 0.25 else " lung"
+    order = sides if rng.random() < 0.9 else sides[::-1]
+    phrases = [f"{_levels(bits[side], rng)} {side}" for side in order]
+    link = rng.choice((" and ", " and ", " and ", " and ", " lung, ", "  and "))
+    return lateral, (lung + link if link[1:5] != "lung" else link).join(phrases) + (
+        " lung" if rng.random() < 0.97 else ""
+    )
+
+
+def _levels(bits: tuple[int, ...], rng: Random) -> str:
+    """The levels of one side, as typed."""
+    if all(bits) and rng.random() < 0.5:
+        return "all" if rng.random() < 0.9 else f"all {rng.choice(LEVELS)}"
+    names = [level for level, bit in zip(LEVELS, bits, strict=True) if bit]
+    if rng.random() < 0.12:
+        rng.shuffle(names)
+    if rng.random() < 0.03:
+        names.append(rng.choice(names))
+    if rng.random() < 0.08:
+        names = ["higher" if name == "upper" else name for name in names]
+    return " ".join(names)
+
+
+def _report(rng: Random) -> Example:
+    """One to three sentences as clinicians write them."""
+    parts, zones = [], [0] * 6
+    for _ in range(rng.choice((1, 1, 1, 2, 2, 3))):
+        kind = rng.random()
+        if kind < 0.65:
+            said, bits = _lesion(rng)
+            zones = [a | b for a, b in zip(zones, bits, strict=True)]
+        else:
+            said = _nothing(rng)
+        parts.append(said)
+    return " ".join(f"{part[0].upper()}{part[1:]}." for part in parts), Findings("chest", tuple(zones))
+
+
+def _name(rng: Random) -> str:
+    return rng.choice(_COMMON) if rng.random() < 0.6 else rng.choice(_LESIONS)
+
+
+def _lesion(rng: Random) -> tuple[str, tuple[int, ...]]:
+    """A lesion and its places."""
+    lesion = rng.choice(_HEDGE) + rng.choice(_LOOK) + _name(rng)
+    bits = [0] * 6
+    places = []
+    for _ in range(rng.choice((1, 1, 1, 2))):
+        side, level, way = rng.randrange(2), rng.randrange(3), rng.random()
+        if way < 0.6:
+            places.append(rng.choice(_WHERE[level]).format(SIDES[side]))
+            bits[3 * side + level] = 1
+        elif way < 0.7:
+            places.append(_SHORT[side][level])
+            bits[3 * side + level] = 1
+        elif way < 0.85:
+            places.append(rng.choice(_BOTH[level]))
+            bits[level] = bits[3 + level] = 1
+        elif way < 0.95:
+            places.append(rng.choice(_ALL).format(SIDES[side]))
+            bits[3 * side : 3 * side + 3] = (1, 1, 1)
+        else:
+            places.append("both lungs")
+            bits = [1] * 6
+    where = " and ".join(f"{'' if place.startswith(('both', 'bilateral')) else 'the '}{place}" for place in places)
+    if len(places) == 1 and rng.random() < 0.4 and " of " not in places[0]:
+        return f"{places[0]} {lesion}", tuple(bits)
+    verb = rng.choice(("in", "in", "in", "at", "within", "involving", "is seen in", "noted in"))
+    opening = "there is " if verb in ("in", "at", "within") and rng.random() < 0.3 else ""
+    return f"{opening}{lesion} {verb} {where}", tuple(bits)
+
+
+def _nothing(rng: Random) -> str:
+    """A sentence that names no lesion, though it may name a place."""
+    side, level = rng.choice(SIDES), rng.randrange(3)
+    way = rng.random()
+    if way < 0.35:
+        place = rng.choice(("", "", f" in the {rng.choice(_WHERE[level]).format(side)}", f" on the {side}"))
+        return f"{rng.choice(('no', 'no evidence of', 'without'))} {rng.choice(_LOOK)}{_name(rng)}{place}"
+    if way < 0.6:
+        place = rng.choice(
+            (f"the {side} lung", "the lungs", "both lungs", f"the {rng.choice(_WHERE[level]).format(side)}")
+        )
+        return f"{place} {'are' if place.endswith('lungs') else 'is'} {rng.choice(('clear', 'clear', 'normal'))}"
+    if way < 0.75:
+        return f"no {side} {rng.choice(('effusion', 'pleural effusion', 'pneumothorax', _name(rng)))}"
+    return f"the {rng.choice(_ORGANS)} is {rng.choice(('normal', 'unremarkable', 'intact', 'stable'))}"
+
+
+def _polyps(rng: Random) -> Example:
+    """Polyps as "two small white round polyp, located in top left, right of the image", or canonical."""
+    chosen = [0] * 9
+    for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 4, 6, 9))):
+        chosen[rng.randrange(9)] = 1
+    names = [name for name, bit in zip(POLYP, chosen, strict=True) if bit]
+    count = None if rng.random() < 0.2 else min(len(names) + rng.choice((0, 0, 0, 1)), 9)
+    findings = Findings("polyp", tuple(chosen), count)
+    if rng.random() < 0.03:
+        findings = Findings("polyp", (0,) * 9, rng.choice((None, 0)))
+        return findings.caption(), findings
+    if rng.random() < 0.3:
+        return findings.caption(), findings
+    if rng.random() < 0.3:
+        rng.shuffle(names)
+    look = [rng.choice(kind) for kind in (_SIZES, _COLOURS, _SHAPES) if rng.random() < 0.7]
+    subject = " ".join(
+        [*([] if count is None else [COUNT_WORDS[count]]), *look, rng.choice(("polyp", "polyp", "polyps"))]
+    )
+    if rng.random() < 0.2:
+        names = [name.replace("top", "upper").replace("bottom", "lower") if " " in name else name for name in names]
+    link = rng.choice((", ", ", ", " and "))
+    where = rng.choice((", located in ", ", located in ", " in ", " in the ", " at the "))
+    return (
+        f"{subject}{where}{link.join(names)}{rng.choice((' of the image', ' of the image', '', ' of the picture'))}",
+        findings,
+    )
