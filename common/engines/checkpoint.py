@@ -22,7 +22,16 @@ from common._version import __version__
 from common.errors import UserError
 
 # Keys of a configuration that do not change what is computed: two runs may differ in them and still be one.
-FREE_KEYS = frozenset({"resume", "bundle_root", "dataset_dir", "output_dir", "weights", "max_seconds", "progress"})
+FREE_KEYS = frozenset(
+    {
+        "resume",
+        "bundle_root",
+        "dataset_dir",
+        "output_dir",
+        "weights",
+        "save_execute_config",
+    }  # the last: MLflow's, a date
+)
 
 
 def replace_file(path: Path, write: Any) -> None:

@@ -52,8 +52,8 @@ class Progress:
     def __call__(self, engine: Engine) -> None:
         """One step further."""
         output = engine.state.output
-        if isinstance(output, dict) and "loss" in output:
-            self.bar.set_postfix(loss=f"{float(output['loss'].detach()):.4f}", refresh=False)
+        if "loss" in output[0]:
+            self.bar.set_postfix(loss=f"{float(output[0]['loss'].detach()):.4f}", refresh=False)
         self.bar.update()
 
     def close(self, engine: Engine) -> None:
@@ -98,6 +98,9 @@ class LossTerms:
             value = torch.as_tensor(value).detach().double()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.steps += 1
+        # a list, as MONAI's handlers expect (`from_engine`, also in the settings of `--tracking mlflow`): trainers
+        # here do not decollate, and a dictionary's loss would reach them as a tuple
+        engine.state.output = [engine.state.output]
 
     def finish(self, engine: Engine) -> None:
         """Publish the means.

@@ -83,6 +83,17 @@ def test_torchrun(data, tmp_path):
     assert len((tmp_path / "history.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.full
+def test_tracking_and_resume(data, tmp_path):
+    pytest.importorskip("mlflow", reason="pip install -r requirements-tracking.txt")
+    words = [sys.executable, *RUN, "training", "--config_file", configs("train", "demo"), "--dataset_dir", str(data),
+             "--output_dir", str(tmp_path), "--epoch_length", "1", "--tracking", "mlflow", *SMALL]  # fmt: skip
+    command([*words, "--max_epochs", "1"], ROOT)
+    assert (tmp_path / "mlruns.db").exists()
+    done = command([*words, "--max_epochs", "1", "--resume", "true"], ROOT)
+    assert "continuing after epoch 1" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
