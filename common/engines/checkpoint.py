@@ -30,7 +30,7 @@ FREE_KEYS = frozenset(
         "output_dir",
         "weights",
         "save_execute_config",
-    }  # the last: MLflow's, a date
+    }  # the last is dated
 )
 
 
