@@ -22,6 +22,7 @@ COMMANDS = {
     "sync-bundles": ("tools.sync_bundles", "write what all bundles share into each of them"),
     "new-bundle": ("tools.new_bundle", "begin a new method: a bundle that trains as it is"),
     "train-text-encoder": ("tools.train_text_encoder", "train the compact text encoder from generated sentences"),
+    "convert-checkpoint": ("tools.convert_checkpoint", "check a published encoder and prepare it for offline use"),
     "demo": ("tools.demo", "train, evaluate and run the demonstration on phantoms or real images"),
 }
 

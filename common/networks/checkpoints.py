@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
@@ -33,7 +35,7 @@ def load_pretrained(model: nn.Module, source: str, prefix: str) -> None:
         UserError: no checkpoint there (the message has the command that fetches it), or it does not fit.
     """
     path = find_file(source, WEIGHTS)
-    state = _read(path)
+    state = read_weights(path)
     part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} or state
     own = model.state_dict()
     missing = [key for key in own if key not in part]
@@ -78,11 +80,21 @@ def find_file(source: str, names: Sequence[str], what: str = "pretrained weights
     return found[0]
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a file; a pickle may hold tensors only."""
+def read_weights(path: Path) -> Any:
+    """What is in a file of weights: a state dict, or whatever a pickle of tensors holds.
+
+    Raises:
+        UserError: the file is broken, or a pickle that asks for more than tensors; such a one could run code.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        asked = re.search(r"Unsupported global: GLOBAL ([\w.]+)", str(error))
+        if asked:
+            raise UserError(
+                f"{path}: holds more than tensors ({asked[1]}), which could run code when it is read; "
+                f"get the file with the state dict alone, or a model.safetensors"
+            ) from error
         raise UserError(f"{path}: not a readable file of weights; fetch it again") from error
