@@ -25,6 +25,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="score in each file's own grid (default), or at the network's size, as the papers do",
     )  # fmt: skip
     parser.add_argument("--captions", choices=("canonical", "original"), help="sentences as one form or as written")
+    parser.add_argument(
+        "--control", choices=("none", "default", "shuffled", "mirrored"), default="none",
+        help="other sentences than the images' own: none given, another image's, or with the sides swapped",
+    )  # fmt: skip
+    parser.add_argument("--blank-image", action="store_true", help="a control: the network sees the sentence alone")
     parser.add_argument("--output", required=True, type=Path, help="folder for scores.csv, summary.json, table.txt")
 
 
@@ -37,6 +42,7 @@ def main(args: argparse.Namespace) -> None:
     override: dict[str, Any] = {
         "dataset_dir": str(args.data), "dataset": args.dataset, "split": args.split, "limit": args.limit,
         "data_seed": args.data_seed, "laterality": args.laterality, "output_dir": str(args.output), "num_workers": 0,
+        "control": args.control, "blank_image": args.blank_image,
         "scored_grid": "source" if args.protocol == "source" else "network",
     }  # fmt: skip
     if args.weights:
