@@ -18,6 +18,7 @@ COMMANDS = {
     "parse": ("tools.parse", "show what is understood of a sentence"),
     "evaluate": ("tools.evaluate", "score a bundle on a data set"),
     "segment": ("tools.segment", "segment a folder of images"),
+    "explain": ("tools.explain", "show what a bundle makes of an image and a sentence, word by word"),
     "numbers": ("tools.numbers", "put the scores of evaluations into README or a model card"),
     "sync-bundles": ("tools.sync_bundles", "write what all bundles share into each of them"),
     "new-bundle": ("tools.new_bundle", "begin a new method: a bundle that trains as it is"),

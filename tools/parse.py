@@ -25,16 +25,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Print zones in the picture's sides and the patient's, count, canonical sentence and warnings."""
     found = parse(args.sentence, args.laterality, args.grammar).check()
-    print(f"places:    {_places(found)}")
+    print(f"places:    {places(found)}")
     if found.grammar == "chest" and any(found.zones):
-        print(f"           {_places(found.mirrored(), 'patient')}")
+        print(f"           {places(found.mirrored(), 'patient')}")
     print(f"count:     {'not stated' if found.count is None else found.count}")
     print(f"canonical: {found.caption()}")
     for warning in found.warnings:
         print(f"warning:   {warning}")
 
 
-def _places(found: Findings, whose: str = "picture") -> str:
+def places(found: Findings, whose: str = "picture") -> str:
     """Such as "picture left: middle, lower; picture right: upper", or a polyp's positions, or none."""
     if not any(found.zones):
         return "none (the sentence names no lesion)"

@@ -54,27 +54,18 @@ def overlay(
     picture = _resize(image, room)
     size = picture.size
     paint = np.asarray(picture, np.float32)
-    shown = _resize_mask(mask, size)
+    shown = resize_mask(mask, size)
     paint[shown] += _FILL * (np.array(PREDICTION, np.float32) - paint[shown])
     width = max(1, round(max(size) / 300))
     for contour, colour in ((shown, PREDICTION), (truth, TRUTH)):
         if contour is not None:
-            _draw_contour(paint, contour if contour is shown else _resize_mask(contour, size), colour, width)
+            draw_contour(paint, contour if contour is shown else resize_mask(contour, size), colour, width)
     canvas = Image.fromarray(paint.round().astype(np.uint8))
-    if marker:
-        big = max(18, size[1] // 16)
-        ImageDraw.Draw(canvas).text(
-            (big // 2, big // 3),
-            marker,
-            "white",
-            ImageFont.load_default(big),
-            stroke_width=2,
-            stroke_fill="black",
-        )
+    draw_marker(canvas, marker)
     if not footer:
         return np.asarray(canvas)
 
-    lines = _wrap(sentence or "", font, size[0] - 2 * _PAD)
+    lines = wrap(sentence or "", font, size[0] - 2 * _PAD)
     sheet = Image.new("RGB", (size[0], size[1] + 2 * _PAD + (len(lines) + 1) * line), (17, 17, 17))
     sheet.paste(canvas, (0, 0))
     draw = ImageDraw.Draw(sheet)
@@ -110,7 +101,7 @@ def contact_sheet(
         raise ValueError(f"{len(images)} pictures and {len(captions)} captions: one caption a picture is needed")
     font = ImageFont.load_default(13)
     line, gap = 17, 8
-    texts = [_wrap(caption, font, cell) for caption in captions]
+    texts = [wrap(caption, font, cell) for caption in captions]
     columns = min(columns, len(images))
     high = cell + gap + line * max(len(text) for text in texts) + gap
     rows = -(-len(images) // columns)
@@ -118,7 +109,7 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     for i, (image, text) in enumerate(zip(images, texts, strict=True)):
         x, y = gap + i % columns * (cell + gap), gap + i // columns * high
-        picture = _picture(image)
+        picture = as_picture(image)
         picture.thumbnail((cell, cell), Image.Resampling.LANCZOS)
         sheet.paste(picture, (x + (cell - picture.width) // 2, y + (cell - picture.height) // 2))
         for k, words in enumerate(text):
@@ -126,7 +117,7 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def _picture(image: np.ndarray) -> Image.Image:
+def as_picture(image: np.ndarray) -> Image.Image:
     """An RGB picture of (H, W) or (H, W, 3), float in [0, 1] or uint8."""
     if image.dtype != np.uint8:
         image = (np.clip(np.nan_to_num(image), 0, 1) * 255).round().astype(np.uint8)
@@ -135,7 +126,7 @@ def _picture(image: np.ndarray) -> Image.Image:
 
 def _resize(image: np.ndarray, room: int) -> Image.Image:
     """The picture, at most LONGEST wide and ``room`` high; a small one enlarged to SHORTEST."""
-    picture = _picture(image)
+    picture = as_picture(image)
     longest = max(picture.size)
     scale = min(LONGEST / picture.width, room / picture.height, max(1.0, SHORTEST / longest))
     if scale == 1:
@@ -144,20 +135,27 @@ def _resize(image: np.ndarray, room: int) -> Image.Image:
     return picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
 
 
-def _resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The mask at (width, height), bool, with smooth outlines where it is enlarged."""
     grey = Image.fromarray((np.asarray(mask) > 0).astype(np.uint8) * 255)
     return np.asarray(grey.resize(size, Image.Resampling.BILINEAR)) >= 128
 
 
-def _draw_contour(paint: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], width: int) -> None:
+def draw_marker(canvas: Image.Image, marker: str) -> None:
+    """Print the marker of a side at the top left of a picture; "" prints none."""
+    big = max(18, canvas.height // 16)
+    font = ImageFont.load_default(big)
+    ImageDraw.Draw(canvas).text((big // 2, big // 3), marker, "white", font, stroke_width=2, stroke_fill="black")
+
+
+def draw_contour(paint: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], width: int) -> None:
     """Draw the inner contour of a mask, ``width`` px; a dark line beside it sets it off from white lung."""
     line = mask & ~binary_erosion(mask, iterations=width)
     paint[binary_dilation(line) & ~line] *= 0.45
     paint[line] = colour
 
 
-def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     """The text in lines no longer than ``width`` px, at most ``_LINES``; too long a word is broken."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     lines: list[str] = []
