@@ -28,8 +28,8 @@ def quiet() -> None:
     logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*nvImageCodec.*")
     warnings.filterwarnings("ignore", message=".*config_file.*_target_.*", category=UserWarning)
-    # "Engine run resuming from iteration 0" and the like at every validation; StatsHandler says what matters
-    logging.getLogger("ignite.engine.engine").setLevel(logging.WARNING)
+    # "Engine run resuming from iteration 0" at every validation, and each error twice before it is raised
+    logging.getLogger("ignite.engine.engine").setLevel(logging.CRITICAL)
     # torch 2.x: GradScaler's old name (MONAI's trainer), jit deprecations
     warnings.filterwarnings("ignore", category=FutureWarning, module="monai.*")
 

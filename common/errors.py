@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from types import TracebackType
 
@@ -11,17 +12,25 @@ class UserError(Exception):
     """A fault the user can mend. The message is one line: file or config key, fault, fix."""
 
 
-def user_error(error: BaseException | None) -> UserError | None:
-    """The first :class:`UserError` in the chain of causes of ``error``, if there is one.
+# A data loader's worker hands its exception over as text, the traceback included.
+_IN_TEXT = re.compile(r"^(?:common\.errors\.)?UserError: (.+)$", re.MULTILINE)
 
-    MONAI wraps what a transform or a component raises in a ``RuntimeError``; the user's line is the cause below.
+
+def user_error(error: BaseException | None) -> UserError | None:
+    """The :class:`UserError` that caused ``error``, if one did.
+
+    MONAI wraps what a transform or a component raises in a ``RuntimeError``; the user's line is the cause below, or
+    stands in the text that came out of a data loader's worker. What was raised while a UserError was handled is no
+    fault of the user.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
+        if "\n" in str(error) and (line := _IN_TEXT.search(str(error))):
+            return UserError(line.group(1))
         if isinstance(error, UserError):
             return error
         seen.add(id(error))
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return None
 
 

@@ -1,6 +1,7 @@
 """Fixtures that every test may use: where the real data is, if it is there."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,20 @@ def indiana_dir() -> Path:
 settings.register_profile("ci", max_examples=25, deadline=None, derandomize=True)
 settings.register_profile("full", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+# Seconds of the base tests, a bundle each: printed, not asserted, since a clock is no test.
+BUNDLE_SECONDS: dict[str, float] = {}
+MOST_SECONDS = 45
+
+
+def pytest_runtest_logreport(report):
+    bundle = re.search(r"tests/bundles/.*\[(\w+)", report.nodeid)
+    if bundle:
+        BUNDLE_SECONDS[bundle[1]] = BUNDLE_SECONDS.get(bundle[1], 0.0) + report.duration
+
+
+def pytest_terminal_summary(terminalreporter):
+    for name, seconds in sorted(BUNDLE_SECONDS.items()):
+        over = f": more than {MOST_SECONDS} s, find out why" if seconds > MOST_SECONDS else ""
+        terminalreporter.write_line(f"bundle {name}: {seconds:.1f} s of base tests{over}")

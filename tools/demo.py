@@ -37,6 +37,7 @@ def main(args: argparse.Namespace) -> None:
 
     output = args.output.resolve()
     folder = bundle_folder(BUNDLE)
+    _begin(output)
     if args.data is None:
         data, subset, split = output / "phantoms", {}, "test"
         print(f"1/4 writing {PHANTOMS['count']} phantom chest radiographs to {data}", flush=True)
@@ -47,9 +48,6 @@ def main(args: argparse.Namespace) -> None:
         load_dataset("auto", data, "train")
 
     run = output / BUNDLE
-    if run.exists():
-        # the demonstration always begins anew; only what it wrote itself is removed
-        shutil.rmtree(run)
     where = {"dataset_dir": str(data), "weights": str(run / "model.pt"), "num_workers": 0}
     print("2/4 training", flush=True)
     training = where | subset | {"output_dir": str(run), "max_epochs": args.epochs}
@@ -83,6 +81,23 @@ def main(args: argparse.Namespace) -> None:
         f"overview  {results / 'overview.jpg'}\n"
         f"gallery   {results / 'index.html'}"
     )
+
+
+MARKER = "written_by_the_demonstration"
+
+
+def _begin(output: Path) -> None:
+    """An empty output folder; one that holds anything but an earlier demonstration is not touched.
+
+    Raises:
+        UserError: the folder is somebody else's.
+    """
+    if output.exists() and any(output.iterdir()):
+        if not (output / MARKER).is_file():
+            raise UserError(f"{output}: holds other files; give the demonstration a folder of its own: --output DIR")
+        shutil.rmtree(output)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MARKER).touch()
 
 
 def _real_inbox(data: Path, inbox: Path, count: int = 12) -> Path:

@@ -96,7 +96,7 @@ def provenance() -> dict[str, Any]:
 class BestCheckpoint:
     """Save the network's weights when a metric of the evaluator is better than ever before.
 
-    Beside ``model.pt`` stands ``model.json``: the merged configuration, seed, commit, versions, a fingerprint of the
+    A ``model.pt`` of an earlier run becomes ``previous_model.pt``. Beside ``model.pt`` stands ``model.json``: the merged configuration, seed, commit, versions, a fingerprint of the
     training data, and the metric's value.
 
     Args:
@@ -127,8 +127,14 @@ class BestCheckpoint:
         value = float(engine.state.metrics[self.metric])
         if value != value or (self.best is not None and value <= self.best):
             return
+        first = self.best is None
         self.best, self.epoch = value, engine.state.epoch
         if engine.state.rank == 0:
+            if first and self.path.exists():
+                # of another run: kept, in case that one was better
+                for path in (self.path, self.path.with_suffix(".json")):
+                    if path.exists():
+                        path.replace(path.with_stem("previous_" + path.stem))
             state = plain(self.network).state_dict()
             replace_file(self.path, lambda file: torch.save(state, file))
             text = json.dumps(
@@ -157,15 +163,21 @@ class LastCheckpoint:
             scheduler, loss with a schedule, EMA, early stop, best checkpoint, history). The trainer's ``GradScaler``
             is added by itself.
         config: the merged configuration; a checkpoint of another one is refused.
+        data: fingerprints of the data; a checkpoint of other data is refused.
         resume: continue from ``path`` if it is there; if False, a file that is there is an error.
     """
 
     def __init__(
-        self, path: str | Path, state: Mapping[str, Any], config: Mapping[str, Any], resume: bool = False
+        self,
+        path: str | Path,
+        state: Mapping[str, Any],
+        config: Mapping[str, Any],
+        data: Mapping[str, Any] | None = None,
+        resume: bool = False,
     ) -> None:
         self.path, self.resume = Path(path), resume
         self.state = {name: item for name, item in state.items() if hasattr(item, "state_dict")}
-        self.config = what_counts(config)
+        self.config = what_counts(config) | what_counts({"data": data})
         if self.path.exists() and not resume:
             raise UserError(
                 f"{self.path}: a run was begun in this folder; continue it with --resume true, "

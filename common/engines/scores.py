@@ -65,7 +65,7 @@ class ScoreCases:
     def score(self, item: Mapping[str, Any], pred: Any) -> dict[str, Any]:
         """The row of one image: ``item`` as the transforms left it, ``pred`` (1, ., .) binary."""
         meta = item["image"].meta
-        case = {key: item.get(key) for key in ("subject", "source", "text_prompt")}
+        case = {key: item.get(key) for key in ("subject", "source", "text_prompt", "prompt_used")}
         case["image"] = str(meta["filename_or_obj"])
         found = np.asarray(pred.cpu())[0] > 0.5
         spacing = None
@@ -97,8 +97,9 @@ class ScoreCases:
             self.rows = [row for part in parts for row in part]
         self.rows.sort(key=lambda row: row["image"])
         if engine.state.rank == 0:
-            summary = {**self.about, "grid": self.grid, **summarise(self.rows)}
+            default = sum(row["prompt_used"] == "default" for row in self.rows)
+            summary = {**self.about, "grid": self.grid, "default_sentences": default, **summarise(self.rows)}
             write_scores(self.rows, summary, self.folder)
-            table = format_table(summary)
+            table = f"{default} with the default sentence: none given, or not understood\n" + format_table(summary)
             replace_file(self.folder / "table.txt", lambda file: file.write(table.encode()))
             print(table, flush=True)

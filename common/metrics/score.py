@@ -24,7 +24,7 @@ from common.metrics.consistency import CONSISTENCY, consistency
 from common.metrics.overlap import binary, counts, dice, iou
 from common.prompts import Findings
 
-CASE = ("image", "subject", "source", "text_prompt")
+CASE = ("image", "subject", "source", "text_prompt", "prompt_used")
 COLUMNS = (
     *CASE,
     *("height", "width", "row_mm", "column_mm"),

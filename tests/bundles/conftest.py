@@ -1,7 +1,5 @@
 """Small phantoms, and a tiny training of each bundle, once a session."""
 
-import time
-
 import pytest
 
 from common.datasets import phantoms
@@ -18,9 +16,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="session", params=BUNDLES)
 def bundle(request):
-    began = time.perf_counter()
-    yield Bundle(request.param)
-    print(f"\nbundle {request.param}: {time.perf_counter() - began:.1f} s of tests", flush=True)
+    return Bundle(request.param)
 
 
 @pytest.fixture(scope="session")

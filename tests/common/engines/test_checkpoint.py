@@ -11,16 +11,20 @@ from common.engines.checkpoint import replace_file, what_counts
 from common.errors import UserError
 
 
-def trainer(folder, *, resume=False, config=None, epochs=2, seed=0):
+def trainer(folder, *, resume=False, config=None, data=None, epochs=2, seed=0):
     torch.manual_seed(seed)
     network = torch.nn.Linear(2, 1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
-    data = [{"image": torch.ones(2), "label": torch.ones(1)}] * 4
+    items = [{"image": torch.ones(2), "label": torch.ones(1)}] * 4
     last = LastCheckpoint(
-        folder / "last.pt", {"network": network, "optimizer": optimizer, "nothing": None}, config or {"a": 1}, resume
+        folder / "last.pt",
+        {"network": network, "optimizer": optimizer, "nothing": None},
+        config or {"a": 1},
+        data,
+        resume,
     )
     engine = SupervisedTrainer(
-        torch.device("cpu"), epochs, DataLoader(data, batch_size=2), network, optimizer, torch.nn.MSELoss(),
+        torch.device("cpu"), epochs, DataLoader(items, batch_size=2), network, optimizer, torch.nn.MSELoss(),
         train_handlers=[last], decollate=False,
     )  # fmt: skip
     return engine, network
@@ -109,3 +113,18 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
         replace_file(path, full)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_data_is_refused(tmp_path):
+    trainer(tmp_path, data={"train": "abc"})[0].run()
+    engine, _ = trainer(tmp_path, data={"train": "abd"}, resume=True, epochs=3)
+    with pytest.raises(UserError, match=r"another configuration \(data differ\)"):
+        engine.run()
+
+
+def test_the_model_of_an_earlier_run_is_kept(tmp_path):
+    best(tmp_path, [0.7])
+    best(tmp_path, [0.2, 0.3])
+    assert float(torch.load(tmp_path / "previous_model.pt", weights_only=True)["weight"]) == pytest.approx(0.7)
+    assert json.loads((tmp_path / "previous_model.json").read_text())["value"] == 0.7
+    assert json.loads((tmp_path / "model.json").read_text())["value"] == 0.3

@@ -3,8 +3,10 @@
 import csv
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,35 @@ def test_killed_and_resumed(data, tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_and_resumed_at_many_moments(data, tmp_path, workers):
     drive(data, tmp_path, workers, plan(7, times=4, saves=4))
+
+
+def torchrun(data: Path, out: Path, resume: bool, port: int) -> subprocess.Popen:
+    """Two processes with gloo."""
+    configs = [str(ROOT / "bundles" / "unet" / "configs" / f"{n}.json") for n in ("train", "demo", "multi_gpu_train")]
+    words = {
+        "config_file": configs, "dataset_dir": data, "output_dir": out, "weights": out / "model.pt",
+        "image_size": [64, 64], "batch_size": 2, "num_workers": 0, "epoch_length": 2, "max_epochs": 6,
+        "network_def::network::dropout": 0.2, "flip_prob": 0.5, "resume": resume,
+    }  # fmt: skip
+    options = [text for key, value in words.items() for text in (f"--{key}", str(value))]
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}", "-m",
+         "monai.bundle", "run", "training", *options],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+@pytest.mark.full
+def test_two_processes_killed_and_resumed(data, tmp_path):
+    assert torchrun(data, tmp_path / "whole", False, 29531).wait(300) == 0
+    run = torchrun(data, tmp_path / "killed", False, 29532)
+    history_file = tmp_path / "killed" / "history.csv"
+    until = time.monotonic() + 240
+    while time.monotonic() < until and not (history_file.exists() and len(history_file.read_text().splitlines()) > 2):
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGKILL)
+    assert run.wait(60) == -signal.SIGKILL
+    assert 2 <= len(history(tmp_path / "killed")) < 6
+    assert torchrun(data, tmp_path / "killed", True, 29533).wait(300) == 0
+    same_run(tmp_path / "whole", tmp_path / "killed")
