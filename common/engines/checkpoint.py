@@ -96,8 +96,8 @@ def provenance() -> dict[str, Any]:
 class BestCheckpoint:
     """Save the network's weights when a metric of the evaluator is better than ever before.
 
-    A ``model.pt`` of an earlier run becomes ``previous_model.pt``. Beside ``model.pt`` stands ``model.json``: the merged configuration, seed, commit, versions, a fingerprint of the
-    training data, and the metric's value.
+    A ``model.pt`` of an earlier run becomes ``previous_model.pt``. Beside ``model.pt`` stands ``model.json``: the
+    merged configuration, seed, commit, versions, a fingerprint of the training data, and the metric's value.
 
     Args:
         network: what is trained; saved without wrappers, as a flat state dict.

@@ -1,0 +1,72 @@
+import json
+import logging
+
+import pytest
+
+import common.bundle
+from common import __version__
+from common.bundle import bundle_folder, check_versions, configuration_files, required, root, running_config, weights
+from common.errors import UserError
+
+
+@pytest.fixture
+def bundles(tmp_path, monkeypatch):
+    """A folder of bundles with one, `mine`, and another working directory."""
+    configs = tmp_path / "bundles" / "mine" / "configs"
+    configs.mkdir(parents=True)
+    (configs / "metadata.json").write_text(json.dumps({"name": "mine"}))
+    (configs / "train.json").write_text("{}")
+    monkeypatch.setattr(common.bundle, "BUNDLES", tmp_path / "bundles")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path / "bundles"
+
+
+def test_root_from_anywhere(bundles, monkeypatch, tmp_path):
+    assert root("mine") == str(bundles / "mine")
+    # a copy of the bundle that is the working directory comes first
+    copy = tmp_path / "copy" / "configs"
+    copy.mkdir(parents=True)
+    (copy / "metadata.json").write_text(json.dumps({"name": "mine"}))
+    monkeypatch.chdir(copy.parent)
+    assert root("mine") == str(copy.parent)
+    with pytest.raises(UserError, match=r"bundle 'other' is neither the working directory nor .*--bundle_root DIR"):
+        root("other")
+
+
+def test_damaged_metadata_is_one_line(bundles):
+    (bundles / "mine" / "configs" / "metadata.json").write_text("{")
+    with pytest.raises(UserError, match=r"metadata\.json: is no JSON"):
+        root("mine")
+
+
+def test_versions(tmp_path, caplog):
+    check_versions({"required_packages_version": {"chest-refseg": __version__}}, tmp_path)
+    with pytest.raises(UserError, match=rf"needs chest-refseg 9\.9, installed is {__version__}"):
+        check_versions({"required_packages_version": {"chest-refseg": "9.9"}}, tmp_path)
+    with caplog.at_level(logging.WARNING):
+        check_versions({"required_packages_version": {"numpy": "0.1", "no-such-package": "1"}}, tmp_path)
+    assert "numpy is" in caplog.text
+    assert "no-such-package 1 is not installed" in caplog.text
+
+
+def test_what_is_missing_is_named(tmp_path, bundles):
+    with pytest.raises(UserError, match=r"model\.pt: there are no trained weights; train them"):
+        weights(tmp_path / "model.pt")
+    with pytest.raises(UserError, match="--dataset_dir is not given: the folder"):
+        required("", "dataset_dir", "the folder")
+    assert required("x", "dataset_dir", "the folder") == "x"
+    with pytest.raises(UserError, match=r"demo\.json: is not there; the bundle has metadata, train"):
+        configuration_files(bundles / "mine", ["train", "demo"])
+    with pytest.raises(UserError, match="other: is no bundle; give a bundle's folder or one of: mine"):
+        bundle_folder("other")
+    assert bundle_folder("mine") == bundle_folder(bundles / "mine") == bundles / "mine"
+
+
+def test_the_running_configuration_is_that_of_the_parser():
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser({"imports": ["$from common.bundle import running_config as c"], "seed": 3, "config": "$c()"})
+    parser.update({"seed": 4})
+    assert parser.get_parsed_content("config")["seed"] == 4
+    assert running_config() == {}
