@@ -12,14 +12,19 @@ from common.errors import UserError
 PHANTOMS = {"count": 600, "size": 128, "seed": 0, "inbox": 12}
 # a subset of a real data set that trains in minutes on two cores
 REAL = {"train_limit": 1500, "val_limit": 300}
-BUNDLE = "unet"
+# what is trained, and with which sentences it is scored
+BUNDLES = {"unet": ("none",), "mmi_unet": ("none", "default", "shuffled", "mirrored")}
+CONTROLS = {
+    "none": "the images' sentences", "default": "no sentence given", "shuffled": "another image's sentence",
+    "mirrored": "sides of the sentence swapped",
+}  # fmt: skip
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for all that is written (demo)")
     parser.add_argument("--data", type=Path, help="a QaTa-COV19-v2 folder: a subset of it instead of phantoms")
-    parser.add_argument("--epochs", type=int, default=6, help="of 100 steps each (6)")
+    parser.add_argument("--epochs", type=int, default=5, help="of 100 steps each (5)")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -36,7 +41,6 @@ def main(args: argparse.Namespace) -> None:
     from common.runtime.workflow import run_bundle
 
     output = args.output.resolve()
-    folder = bundle_folder(BUNDLE)
     _begin(output)
     if args.data is None:
         data, subset, split = output / "phantoms", {}, "test"
@@ -47,16 +51,20 @@ def main(args: argparse.Namespace) -> None:
         print(f"1/4 checking {data}", flush=True)
         load_dataset("auto", data, "train")
 
-    run = output / BUNDLE
-    where = {"dataset_dir": str(data), "weights": str(run / "model.pt"), "num_workers": 0}
-    print("2/4 training", flush=True)
-    training = where | subset | {"output_dir": str(run), "max_epochs": args.epochs}
-    run_bundle(folder, ["train", "demo"], "training", **training)
-    print("3/4 evaluating", flush=True)
-    scored = where | {"output_dir": str(run / "evaluation"), "split": split}
-    if args.data is not None:
-        scored["limit"] = REAL["val_limit"]
-    run_bundle(folder, ["train", "demo", "evaluate"], "evaluating", **scored)
+    summaries = {}
+    for bundle, controls in BUNDLES.items():
+        folder, run = bundle_folder(bundle), output / bundle
+        where = {"dataset_dir": str(data), "weights": str(run / "model.pt"), "num_workers": 0}
+        print(f"2/4 training {bundle}", flush=True)
+        training = where | subset | {"output_dir": str(run), "max_epochs": args.epochs}
+        run_bundle(folder, ["train", "demo"], "training", **training)
+        for control in controls:
+            print(f"3/4 evaluating {bundle}, {CONTROLS[control]}", flush=True)
+            scored = where | {"output_dir": str(run / f"evaluation_{control}"), "split": split, "control": control}
+            if args.data is not None:
+                scored["limit"] = REAL["val_limit"]
+            run_bundle(folder, ["train", "demo", "evaluate"], "evaluating", **scored)
+            summaries[bundle, control] = json.loads((run / f"evaluation_{control}" / "summary.json").read_text())
 
     print("4/4 segmenting a folder of PNG and DICOM images", flush=True)
     inbox = output / "phantoms" / "inbox" if args.data is None else _real_inbox(data, output / "inbox")
@@ -71,16 +79,16 @@ def main(args: argparse.Namespace) -> None:
 
     pictures = [np.asarray(Image.open(results / row["overlay"])) for row in rows]
     Image.fromarray(contact_sheet(pictures, [row["source"] for row in rows])).save(results / "overview.jpg", quality=90)
-    summary = json.loads((run / "evaluation" / "summary.json").read_text())
-    print(
-        f"\nDice on {summary['images']} images not trained on: {100 * summary['dice']['micro']['value']:.1f} % micro, "
-        f"{100 * summary['dice']['per_image']['value']:.1f} % per image\n"
-        f"scores    {run / 'evaluation'}\n"
-        f"masks     {results / 'masks'}\n"
-        f"overlays  {results / 'overlays'}\n"
-        f"overview  {results / 'overview.jpg'}\n"
-        f"gallery   {results / 'index.html'}"
-    )
+    print(f"\nDice on {summaries['unet', 'none']['images']} images not trained on, %:     micro   per image")
+    for (bundle, control), summary in summaries.items():
+        words = "the sentence is not used" if bundle == "unet" else CONTROLS[control]
+        micro, image = (100 * summary["dice"][kind]["value"] for kind in ("micro", "per_image"))
+        print(f"  {bundle + ', ' + words:46} {micro:6.1f} {image:10.1f}")
+    for name, path in (
+        ("scores", f"{output}/*/evaluation_*"), ("masks", results / "masks"), ("overlays", results / "overlays"),
+        ("overview", results / "overview.jpg"), ("gallery", results / "index.html"),
+    ):  # fmt: skip
+        print(f"{name:10}{path}")
 
 
 MARKER = "written_by_the_demonstration"
