@@ -32,7 +32,8 @@ def main(args: argparse.Namespace) -> None:
     """Draw the picture and say where it is."""
     from PIL import Image
 
-    from common.images import display_array, replacing
+    from common.files import replacing
+    from common.images import display_array
     from common.metrics.overlap import counts, dice
     from common.report.panel import Maps, panel
     from common.runtime.explain import explain
@@ -64,7 +65,6 @@ def main(args: argparse.Namespace) -> None:
         title=f"{model.folder.name}: {args.image.name}", lines=lines, maps=maps, notes=[" ".join(notes)],
         marker="R" if model.grammar == "chest" else "",
     )  # fmt: skip
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(args.output) as temporary:
         Image.fromarray(drawn).save(temporary, format="PNG")
     for label, text in lines:

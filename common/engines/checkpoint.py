@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill at any moment.
 
-MONAI's and Ignite's savers remove the old file before the new one is written; here a file is written beside the old
-one, synced to disk and moved over it.
+MONAI's and Ignite's savers remove the old file before the new one is written; here :mod:`common.files` moves the new
+one over it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ignite.engine import Engine, Events
 
 from common._version import __version__
 from common.errors import UserError
+from common.files import replacing, write_text
 
 # Keys of a configuration that do not change what is computed: two runs may differ in them and still be one.
 FREE_KEYS = frozenset(
@@ -32,26 +33,6 @@ FREE_KEYS = frozenset(
         "save_execute_config",
     }  # the last is dated
 )
-
-
-def replace_file(path: Path, write: Any) -> None:
-    """Write a file so that ``path`` holds either the old or the new content, whatever happens.
-
-    Args:
-        path: the file.
-        write: called with an open binary file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror}); free space or name another folder") from error
-    partial.replace(path)
 
 
 def plain(module: torch.nn.Module) -> torch.nn.Module:
@@ -91,6 +72,12 @@ def provenance() -> dict[str, Any]:
     cpu = f"{platform.machine()}, {os.cpu_count()} cores"
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
     return {"commit": commit, "versions": versions, "device": device}
+
+
+def _save(content: Any, path: Path) -> None:
+    """``torch.save``; to an open file, since the archive would hold the name of a path."""
+    with replacing(path) as part, part.open("wb") as file:
+        torch.save(content, file)
 
 
 class BestCheckpoint:
@@ -136,12 +123,12 @@ class BestCheckpoint:
                     if path.exists():
                         path.replace(path.with_stem("previous_" + path.stem))
             state = plain(self.network).state_dict()
-            replace_file(self.path, lambda file: torch.save(state, file))
+            _save(state, self.path)
             text = json.dumps(
                 {"metric": self.metric, "value": value, "epoch": self.epoch, **provenance(), **self.sidecar},
                 indent=4, default=str,
             )  # fmt: skip
-            replace_file(self.path.with_suffix(".json"), lambda file: file.write(text.encode()))
+            write_text(self.path.with_suffix(".json"), text)
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far and its epoch."""
@@ -206,7 +193,7 @@ class LastCheckpoint:
             "stopped": bool(engine.should_terminate),
             "config": self.config,
         }
-        replace_file(self.path, lambda file: torch.save(content, file))
+        _save(content, self.path)
 
     def restore(self, engine: Engine) -> None:
         """Continue from the file, if asked to and it is there."""

@@ -15,8 +15,7 @@ from monai.engines.utils import IterationEvents
 from tqdm import tqdm
 
 from common.errors import UserError
-
-from .checkpoint import replace_file
+from common.files import write_text
 
 
 class Progress:
@@ -201,7 +200,7 @@ class History:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        replace_file(self.path, lambda file: file.write(text.getvalue().encode()))
+        write_text(self.path, text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
         """All rows so far."""

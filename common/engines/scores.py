@@ -11,11 +11,10 @@ import torch.distributed as dist
 from ignite.engine import Engine, Events
 
 from common.errors import UserError
+from common.files import write_text
 from common.images import read_image, to_display
 from common.metrics import format_table, score_case, summarise, write_scores
 from common.prompts import parse
-
-from .checkpoint import replace_file
 
 
 class ScoreCases:
@@ -101,5 +100,5 @@ class ScoreCases:
             summary = {**self.about, "grid": self.grid, "default_sentences": default, **summarise(self.rows)}
             write_scores(self.rows, summary, self.folder)
             table = f"{default} with the default sentence: none given, or not understood\n" + format_table(summary)
-            replace_file(self.folder / "table.txt", lambda file: file.write(table.encode()))
+            write_text(self.folder / "table.txt", table)
             print(table, flush=True)

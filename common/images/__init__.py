@@ -46,14 +46,13 @@ pydicom and nibabel are imported only when a file needs them.
 
 from common.images.orientation import to_display, to_stored
 from common.images.reader import ChestReader, display_array, read_image
-from common.images.write import replacing, write_mask
+from common.images.write import write_mask
 from common.images.write_dicom import write_radiograph
 
 __all__ = [
     "ChestReader",
     "display_array",
     "read_image",
-    "replacing",
     "to_display",
     "to_stored",
     "write_mask",

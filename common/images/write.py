@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import UserError
+from common.files import replacing
 from common.images.meta import shown
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A new name beside ``path`` to write to; it takes its place if the block ends well, and is gone if not."""
-    ending = next((x for x in (".nii.gz", path.suffix.lower()) if path.name.lower().endswith(x)), "")
-    temporary = path.with_name(f".writing-{uuid.uuid4().hex}{ending}")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_mask(mask_stored: np.ndarray, source_meta: dict, path: str | Path) -> None:
@@ -36,10 +19,10 @@ def write_mask(mask_stored: np.ndarray, source_meta: dict, path: str | Path) -> 
     Args:
         mask_stored: (W, H) or (1, W, H), in the stored grid (after ``Invertd``); lesion is 0.5 and above.
         source_meta: The meta that ``ChestReader`` gave.
-        path: Ends with ``.png``, ``.nii`` or ``.nii.gz``; its folder exists.
+        path: Ends with ``.png``, ``.nii`` or ``.nii.gz``; its folder is made if missing.
 
     Raises:
-        UserError: Another ending.
+        UserError: Another ending, or the file cannot be written.
         ValueError: The mask is not in the source's grid.
     """
     path = Path(path)

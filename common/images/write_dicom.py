@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from common.files import replacing
 from common.images.orientation import display_map, to_stored, usable
-from common.images.write import replacing
 
 # (value, meaning) of the view's code in SNOMED CT (PS3.16 CID 4010).
 _VIEWS = {

@@ -11,13 +11,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from common.files import write_text
 from common.metrics.bootstrap import ratio_intervals
 from common.metrics.boundary import assd, boundary_distances, diagonal, hd95
 from common.metrics.consistency import CONSISTENCY, consistency
@@ -223,20 +223,11 @@ def write_scores(
         The two paths. The folder is made if it is not there; files of that name are replaced.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     paths = folder / "scores.csv", folder / "summary.json"
     for path, content in zip(paths, (text.getvalue(), json.dumps(summary, indent=4) + "\n"), strict=True):
-        part = path.with_name(f".{path.name}.part")
-        try:
-            with part.open("w", encoding="utf-8", newline="") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_text(path, content)
     return paths

@@ -13,7 +13,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from common.report.files import write_text
+from common.files import write_text
 from common.report.overlay import PREDICTION, TRUTH
 
 # verdict -> its heading; the first are what a reader must see
@@ -124,7 +124,6 @@ Research use only, not a medical device.</p>
 </body>
 </html>
 """
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, page)
     return path
 

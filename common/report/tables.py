@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import UserError
-from common.report.files import write_text
+from common.files import write_text
 
 
 def markdown_table(rows: Iterable[Mapping[str, object]], columns: Sequence[str]) -> str:

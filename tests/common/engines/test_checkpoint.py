@@ -7,7 +7,7 @@ from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
 
 from common.engines import BestCheckpoint, LastCheckpoint
-from common.engines.checkpoint import replace_file, what_counts
+from common.engines.checkpoint import what_counts
 from common.errors import UserError
 
 
@@ -99,20 +99,6 @@ def test_the_threshold_is_taken_over(tmp_path):
     other = BestCheckpoint(torch.nn.Linear(1, 1), tmp_path / "model.pt", "dice")
     other.load_state_dict(saver.state_dict())
     assert (other.best, other.epoch) == (saver.best, saver.epoch)
-
-
-def test_a_failed_write_keeps_the_old_file(tmp_path):
-    path = tmp_path / "x"
-    path.write_text("old")
-
-    def full(file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(UserError, match=r"x: cannot be written .No space left on device"):
-        replace_file(path, full)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_other_data_is_refused(tmp_path):

@@ -50,7 +50,7 @@ def same_run(a: Path, b: Path) -> None:
     assert history(a) == history(b)
     for name in ("last.pt", "model.pt"):
         assert differences(*(torch.load(f / name, weights_only=True) for f in (a, b))) == [], name
-    assert not list(b.glob("*.partial"))
+    assert not list(b.rglob(".partial-*"))
 
 
 def drive(data: Path, out: Path, workers: int, plan: list[str]) -> None:

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from common.errors import UserError
-from common.images import read_image, replacing, write_mask
+from common.images import read_image, write_mask
 
 MASK = np.zeros((41, 30), np.uint8)  # (W, H), in no way symmetric
 MASK[3:9, 20:28] = 1
@@ -91,16 +91,6 @@ def test_writing_twice_gives_the_same_bytes(tmp_path, source, name):
     first = (tmp_path / name).read_bytes()
     write_mask(MASK, meta, tmp_path / name)
     assert (tmp_path / name).read_bytes() == first
-
-
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "m.png"
-    path.write_bytes(b"old")
-    with pytest.raises(RuntimeError, match="disk"), replacing(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError("disk")
-    assert path.read_bytes() == b"old"
-    assert [p.name for p in tmp_path.iterdir()] == ["m.png"]
 
 
 def test_a_name_of_the_greatest_length_can_be_written(tmp_path, source):

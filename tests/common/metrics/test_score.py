@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from common.errors import UserError
 from common.metrics import COLUMNS, format_table, score_case, summarise, write_scores
 from common.prompts import parse
 
@@ -243,8 +244,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("common.metrics.score.os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr("common.files.os.fsync", full)
+    with pytest.raises(UserError, match=r"scores.csv: cannot be written .No space"):
         write_scores(rows * 2, summarise(rows, resamples=50), tmp_path)
     assert table.read_bytes() == old
     assert sorted(p.name for p in tmp_path.iterdir()) == ["scores.csv", "summary.json"]
