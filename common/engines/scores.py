@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 
 from common.errors import UserError
 from common.files import write_text
-from common.images import read_image, to_display
+from common.images import read_mask, to_display
 from common.metrics import format_table, score_case, summarise, write_scores
 from common.prompts import parse
 
@@ -71,17 +71,8 @@ class ScoreCases:
         if self.grid == "network":
             truth = np.asarray(item["label"].cpu())[0] > 0.5
         else:
-            label = str(item["label"].meta["filename_or_obj"])
-            stored, label_meta = read_image(label)
-            # a mask that knows no orientation lies on its image's stored grid
-            display = label_meta["display"] if label_meta["orientation_source"] else meta["display"]
-            truth = to_display(stored, display) > 0.5
+            truth = read_mask(str(item["label"].meta["filename_or_obj"]), meta)
             found = to_display(found, meta["display"])
-            if found.shape != truth.shape:
-                raise UserError(
-                    f"{label}: the mask is {truth.shape[1]} x {truth.shape[0]} pixels, its image "
-                    f"{found.shape[1]} x {found.shape[0]}; give a mask on the image's grid or --scored_grid network"
-                )
             spacing = tuple(float(mm) for mm in meta["spacing_mm"])
             spacing = spacing if np.isfinite(spacing).all() else None
         given = item.get("prompt_used") == "given"

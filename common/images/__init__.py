@@ -45,7 +45,7 @@ pydicom and nibabel are imported only when a file needs them.
 """
 
 from common.images.orientation import to_display, to_stored
-from common.images.reader import ChestReader, display_array, read_image
+from common.images.reader import ChestReader, display_array, read_image, read_mask
 from common.images.write import write_mask
 from common.images.write_dicom import write_radiograph
 
@@ -53,6 +53,7 @@ __all__ = [
     "ChestReader",
     "display_array",
     "read_image",
+    "read_mask",
     "to_display",
     "to_stored",
     "write_mask",

@@ -99,6 +99,17 @@ def check_size(path: object, width: int, height: int) -> None:
         raise UserError(f"{shown(path)}: {width} x {height} pixels; a picture has 1 to {MAX_PIXELS} of them")
 
 
+def check_mask_size(path: object, mask: tuple[int, ...], image: tuple[int, ...]) -> None:
+    """Refuse a mask of another size than its image; both sizes are (rows, columns) as displayed.
+
+    Raises:
+        UserError: They differ.
+    """
+    if tuple(mask) != tuple(image):
+        size, other = (f"{columns} x {rows}" for rows, columns in (mask, image))
+        raise UserError(f"{shown(path)}: the mask is {size} pixels, its image {other}; give a mask on its image's grid")
+
+
 def meta_of(picture: Picture, path: object) -> dict:
     """The meta of a picture, as the room's docstring lists it."""
     height, width = picture.pixels.shape[:2]

@@ -138,3 +138,16 @@ def display_of(meta: dict) -> tuple[int, int, int]:
         name = meta.get("filename_or_obj", "image")
         raise UserError(f"{name}: its meta does not say how to display it; load it with common.images.ChestReader")
     return tuple(int(x) for x in meta["display"])
+
+
+def mask_display(mask: dict, image: dict) -> tuple[int, int, int]:
+    """The display map of a mask, from its meta and its image's, both made by ``ChestReader``.
+
+    A mask whose file knows an orientation (NIfTI, DICOM, EXIF) is shown by it; every other lies in its image's
+    *stored* grid and goes the image's way, turned and flipped where that is.
+
+    Raises:
+        UserError: One of the two came from another reader.
+    """
+    own, way = display_of(mask), display_of(image)
+    return own if mask["orientation_source"] else way

@@ -1,4 +1,4 @@
-"""``ChestReader``: one MONAI reader for every format, and two functions for who needs no MONAI."""
+"""``ChestReader``: one MONAI reader for every format, and functions for who needs no MONAI."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from monai.data import ImageReader
 
 from common.errors import UserError
-from common.images.meta import Picture, meta_of, one_line, shown
-from common.images.orientation import to_display
+from common.images.meta import Picture, check_mask_size, meta_of, one_line, shown
+from common.images.orientation import mask_display, to_display
 
 _KNOWN = "PNG, JPEG, TIFF, BMP, WebP, NIfTI or DICOM"
 
@@ -87,6 +87,26 @@ def display_array(path: str | Path) -> np.ndarray:
     """
     pixels, meta = read_image(path)
     return to_display(pixels, meta["display"])
+
+
+def read_mask(path: str | Path, image_meta: dict) -> np.ndarray:
+    """The mask of an image as a radiologist sees it: (rows, columns), bool.
+
+    It lies as training and evaluation lay it: by its own orientation if its file knows one, else in the stored grid
+    of its image (:func:`common.images.orientation.mask_display`).
+
+    Args:
+        path: The mask; lesion is 0.5 and above.
+        image_meta: The meta that :func:`read_image` or ``ChestReader`` gave for the image.
+
+    Raises:
+        UserError: As :func:`read_image`; the mask has another size than the image.
+    """
+    stored, meta = read_image(path)
+    mask = to_display(stored >= 0.5, mask_display(meta, image_meta))
+    columns, rows = (int(n) for n in image_meta["spatial_shape"])
+    check_mask_size(path, mask.shape, (columns, rows) if int(image_meta["display"][0]) else (rows, columns))
+    return mask
 
 
 def _read(path: Path, channels: int) -> Picture:

@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from monai.data import MetaTensor
 from monai.transforms import Invertd
 
-from common.errors import UserError
-from common.images import read_image, to_display
-from common.images.meta import shown
+from common.images import read_mask, to_display
 from common.networks.base import TextNetwork
 from common.prompts.findings import LEVELS
 from common.prompts.words import COUNT_WORDS, SIDES
@@ -80,7 +78,7 @@ def explain(
     found = Explanation(
         result=result,
         probability=to_display(result.probability.T, display),
-        truth=None if truth is None else _displayed_truth(Path(truth), result),
+        truth=None if truth is None else read_mask(truth, result.meta),
         takes_text=isinstance(model.network, TextNetwork),
     )
     if not hasattr(model.network, "word_attention"):
@@ -131,16 +129,3 @@ def choose(words: list[str], most: int = MAX_WORDS) -> list[int]:
 def _in_context(words: list[str], place: int) -> tuple[str, str, str]:
     """The two words before, the word, the two behind."""
     return " ".join(words[max(0, place - 2) : place]), words[place], " ".join(words[place + 1 : place + 3])
-
-
-def _displayed_truth(path: Path, result: Segmentation) -> np.ndarray:
-    """The ground truth (H, W) as displayed; without an orientation of its own it lies in the image's stored grid."""
-    stored, meta = read_image(path)
-    truth = to_display(stored, (meta if meta["orientation_source"] else result.meta)["display"]) >= 0.5
-    if truth.shape != result.displayed.shape:
-        (rows, columns), (high, wide) = truth.shape, result.displayed.shape
-        raise UserError(
-            f"{shown(path)}: {columns} x {rows} pixels as displayed, its image {wide} x {high}; "
-            f"give the mask that belongs to the image"
-        )
-    return truth

@@ -11,8 +11,8 @@ from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import TraceKeys
 
 from common.errors import UserError
-from common.images.meta import shown
-from common.images.orientation import display_of, index_map
+from common.images.meta import check_mask_size
+from common.images.orientation import display_of, index_map, mask_display
 
 
 class ToDisplayd(MapTransform, InvertibleTransform):
@@ -43,16 +43,11 @@ class ToDisplayd(MapTransform, InvertibleTransform):
             image = d[key]
             if not isinstance(image, MetaTensor):
                 raise UserError(f"{key}: no meta, so no way to display; load it with common.images.ChestReader")
-            way = display_of(image.meta)
             if first is None:
-                first = image
-            elif not image.meta["orientation_source"]:
-                way = display_of(first.meta)
-                if any(way) and image.shape[-2:] != first.shape[-2:]:
-                    name = shown(image.meta["filename_or_obj"])
-                    size, other = (" x ".join(str(n) for n in x.shape[-2:]) for x in (image, first))
-                    raise UserError(f"{name}: {size} pixels, its image {other}; a mask has its image's stored grid")
-            d[key] = self._turn(image, way)
+                d[key] = first = self._turn(image, display_of(image.meta))
+            else:
+                d[key] = self._turn(image, mask_display(image.meta, first.meta))
+                check_mask_size(image.meta["filename_or_obj"], d[key].shape[-2:], first.shape[-2:])
         return d
 
     def inverse(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
+from monai.data import DataLoader, Dataset, decollate_batch
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Resized
 from PIL import Image
 
 from common.engines import ScoreCases
 from common.errors import UserError
-from common.images import ChestReader, write_radiograph
+from common.images import ChestReader, read_image, to_stored, write_radiograph
 from common.transforms import ToDisplayd
 
 SENTENCE = "Unilateral pulmonary infection, one infected area, lower left lung."
@@ -38,8 +39,6 @@ def loaded(image, label):
 @pytest.mark.parametrize("orientation", [("L", "F"), ("R", "F"), ("F", "L"), ("L", "H")])
 def test_source_grid_of_every_orientation(tmp_path, orientation):
     """A perfect prediction scores 1 and lies on the sentence's side, however the file is stored."""
-    from common.images import to_stored
-
     image, label = tmp_path / "x.dcm", tmp_path / "y.png"
     write_radiograph(image, lesion(), patient_orientation=orientation, spacing=(0.5, 0.25))
     meta = LoadImaged("image", reader=ChestReader, image_only=True)({"image": str(image)})["image"].meta
@@ -95,6 +94,20 @@ def test_refusals(tmp_path):
         ScoreCases(tmp_path, "chest", grid="paper")
     Image.fromarray(lesion()).save(tmp_path / "x.png")
     Image.fromarray(lesion()[::2]).save(tmp_path / "y.png")
-    item = loaded(tmp_path / "x.png", tmp_path / "y.png")
-    with pytest.raises(UserError, match=r"y.png: the mask is 48 x 30 pixels, its image 48 x 60"):
+    item = loaded(tmp_path / "x.png", tmp_path / "x.png")
+    item["label"].meta["filename_or_obj"] = str(tmp_path / "y.png")
+    with pytest.raises(UserError, match=r"y.png: the mask is 48 x 30 pixels, its image 48 x 60; give a mask on its"):
         ScoreCases(tmp_path, "chest").score(item, torch.zeros(1, 48, 60))
+
+
+@pytest.mark.parametrize("orientation", [("R", "F"), ("F", "L")])
+def test_the_way_survives_resizing_and_batches(tmp_path, orientation):
+    """The evaluator sees what the data loader made of the meta; the mask still finds its place."""
+    image, label = tmp_path / "x.dcm", tmp_path / "y.png"
+    write_radiograph(image, lesion(), patient_orientation=orientation)
+    stored = to_stored(lesion(), read_image(image)[1]["display"])
+    Image.fromarray(stored.T).save(label)
+    item = Resized(["image", "label"], (32, 32))(loaded(image, label))
+    (item,) = decollate_batch(next(iter(DataLoader(Dataset([item]), batch_size=1))))
+    row = ScoreCases(tmp_path, "chest").score(item, torch.as_tensor(stored[None] > 0).float())
+    assert (row["dice"], row["height"], row["width"], row["laterality_truth"]) == (1.0, 60, 48, True)

@@ -128,7 +128,7 @@ def test_the_ground_truth_lies_in_the_images_stored_grid(model, picture, tmp_pat
     found = explain(model, tmp_path / "a.dcm", SENTENCE, "patient", tmp_path / "truth.png")
     np.testing.assert_array_equal(found.truth, truth)
     Image.fromarray(np.zeros((40, 60), np.uint8)).save(tmp_path / "other.png")
-    with pytest.raises(UserError, match=r"other.png: 60 x 40 pixels as displayed, its image 40 x 60; give the mask"):
+    with pytest.raises(UserError, match=r"other.png: the mask is 60 x 40 pixels, its image 40 x 60; give a mask"):
         explain(model, tmp_path / "a.dcm", SENTENCE, "patient", tmp_path / "other.png")
 
 

@@ -145,12 +145,18 @@ def test_a_mask_that_we_wrote_lies_on_its_image_again(tmp_path, picture, orienta
     assert torch.equal(item["label"] > 0.5, item["image"] == 1)
 
 
-def test_a_mask_of_another_size_on_a_turned_image_is_refused(tmp_path, picture):
-    write_radiograph(tmp_path / "a.dcm", picture, patient_orientation=("R", "F"))
-    Image.fromarray(picture[:40]).save(tmp_path / "m.png")
+@pytest.mark.parametrize("orientation", [None, ("L", "F"), ("R", "F"), ("F", "L")])
+@pytest.mark.parametrize("suffix", ["png", "nii"])
+def test_a_mask_of_another_size_is_refused(tmp_path, picture, orientation, suffix):
+    """Also on an image that lies as displayed, and a mask with an orientation: never resized in silence."""
+    write_radiograph(tmp_path / "a.dcm", picture, patient_orientation=orientation)
+    write_radiograph(tmp_path / "b.dcm", picture[:40], patient_orientation=("L", "F"))
+    stored, meta = read_image(tmp_path / "b.dcm")
+    write_mask(stored, meta, tmp_path / f"m.{suffix}")
     with pytest.raises(RuntimeError) as caught:
-        chain()({"image": str(tmp_path / "a.dcm"), "label": str(tmp_path / "m.png")})
-    assert "m.png: 64 x 40 pixels, its image 64 x 48; a mask has its image's stored grid" in str(
+        chain()({"image": str(tmp_path / "a.dcm"), "label": str(tmp_path / f"m.{suffix}")})
+    size = "40 x 64" if orientation == ("F", "L") and suffix == "png" else "64 x 40"
+    assert f"m.{suffix}: the mask is {size} pixels, its image 64 x 48; give a mask on its image's grid" in str(
         user_error(caught.value)
     )
 
