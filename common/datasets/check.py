@@ -13,12 +13,11 @@ import numpy as np
 from common.datasets.listing import SPLITS, Listing, Pair
 from common.datasets.load import list_dataset
 from common.errors import UserError
-from common.images import display_array
+from common.images import read_image, read_mask, to_display
 from common.prompts import Findings, parse
-from common.prompts.zones import ZONES, table, zones_of_mask
+from common.prompts.zones import ZONES, count_of_mask, pixels_of_sides, sides_of_mask, table, zones_of_mask
 
 _OTHER = {"left": "right", "right": "left"}
-_SPECK = 20 / 224**2  # share of the picture that is no lesion yet on a side, as in common.metrics.consistency
 
 
 @dataclass
@@ -39,7 +38,7 @@ class SplitReport:
     zones: int = 0  # of them: all zones agree
     bits: int = 0  # agreeing zones, summed
     counted: int = 0  # rows that state a count
-    counts: int = 0  # of them: count = 8-connected components of the mask
+    counts: int = 0  # of them: count = components of the mask
 
 
 @dataclass
@@ -76,7 +75,7 @@ def check(
         splits: which to read.
         laterality: for a ``csv`` table without that column.
         kind: kind of image whose zones are compared, a key of :data:`common.prompts.zones.TABLES`; None: the
-            data set's own (``radiograph`` for a ``csv`` table).
+            data set's own (for a ``csv`` table the usual one of its sentences' grammar).
         progress: called with the number of rows done and of all.
 
     Raises:
@@ -138,13 +137,13 @@ def _check_pair(
     report.subjects.add(pair.subject)
     report.sentences.add(pair.text)
     try:
-        image, mask = display_array(pair.image), display_array(pair.mask) >= 0.5
+        stored, meta = read_image(pair.image)
+        image = to_display(stored, meta["display"])
+        report.sizes[image.shape] += 1
+        images[hashlib.sha1(image.tobytes()).hexdigest()].append(pair)
+        mask = read_mask(pair.mask, meta)
     except UserError as error:
         return str(error)
-    report.sizes[image.shape] += 1
-    images[hashlib.sha1(image.tobytes()).hexdigest()].append(pair)
-    if image.shape != mask.shape:
-        return f"{pair.image.name} is {_size(image.shape)}, its mask {_size(mask.shape)}"
     report.area += float(mask.mean())
     if not mask.any():
         report.empty += 1
@@ -170,8 +169,6 @@ def _size(shape: tuple[int, ...]) -> str:
 
 def _compare(findings: Findings, mask: np.ndarray, kind: str, report: SplitReport) -> str | None:
     """Count agreements of sentence and mask; a line if the sentence names one side and the mask is on the other."""
-    from scipy.ndimage import label
-
     zones = zones_of_mask(mask, kind)
     agree = [a == b for a, b in zip(zones, findings.zones, strict=True)]
     report.compared += 1
@@ -179,14 +176,13 @@ def _compare(findings: Findings, mask: np.ndarray, kind: str, report: SplitRepor
     report.zones += all(agree)
     if findings.count is not None:
         report.counted += 1
-        report.counts += int(label(mask, np.ones((3, 3)))[1]) == findings.count
+        report.counts += count_of_mask(mask) == findings.count
     if findings.grammar != "chest":
         return None
-    half = mask.shape[1] // 2
-    pixels = {"left": int(mask[:, :half].sum()), "right": int(mask[:, half:].sum())}
-    report.sides += {side for side, n in pixels.items() if n > _SPECK * mask.size} == findings.sides
+    report.sides += sides_of_mask(mask, kind) == findings.sides
     if len(findings.sides) == 1 and mask.any():
         (side,) = findings.sides
+        pixels = pixels_of_sides(mask, kind)
         other = pixels[_OTHER[side]] / sum(pixels.values())
         if other > 0.5:
             return f"names the {side} of the picture, {other:.0%} of the mask is on the {_OTHER[side]}"

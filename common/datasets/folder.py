@@ -2,8 +2,10 @@
 
 The table is a CSV (or xlsx) in the folder with the columns ``image``, ``mask`` and ``text``, and if wanted
 ``laterality``, ``subject`` and ``split``; the names are matched without regard to case. Paths are relative to
-the table, or to a folder ``images``, ``masks`` and the like beside it. A mask in PNG has no orientation: it
-is taken as displayed, also where its image is a DICOM file whose pixels are stored turned or flipped.
+the table; a bare name may also be that of a file in a folder ``images``, ``masks`` and the like beside it, with
+another ending too. A mask in PNG has no orientation:
+it lies in the stored grid of its image, turned or flipped where the pixels of a DICOM file are, as the masks that
+this project writes (:func:`common.images.read_mask`).
 
 ``laterality`` is ``image`` (left is the left of the picture) or ``patient``. It is never guessed: a table
 without the column needs the argument ``laterality=...``.
@@ -11,6 +13,8 @@ without the column needs the argument ``laterality=...``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from common.datasets.listing import (
@@ -25,8 +29,9 @@ from common.datasets.listing import (
     read_sheet,
 )
 from common.errors import UserError
+from common.prompts import parse
+from common.prompts.zones import KINDS
 
-FRACTION_RULE = "rounded"
 COLUMNS = {
     "image": ("image", "image_path"),
     "mask": ("mask", "label", "mask_path"),
@@ -75,7 +80,7 @@ def find_table(root: Path) -> Path:
 
 
 class _Paths:
-    """What a cell of the table means: a path relative to the table, else a file of the usual folders."""
+    """What a cell of the table means: a path relative to the table, or a bare name of a file in the usual folders."""
 
     def __init__(self, base: Path, folders: tuple[str, ...]):
         self.base = base
@@ -87,7 +92,14 @@ class _Paths:
         direct = self.base / cell
         if cell and direct.is_file():
             return direct
-        return self.files.find(Path(cell).name) if cell else None
+        # a folder in the cell is part of what it means: p1/1.png is never p2/1.png
+        return self.files.find(cell) if cell and Path(cell).name == cell else None
+
+
+def grammar_of(sentences: Iterable[str]) -> str:
+    """The grammar that understands more of the first hundred different sentences; ``"chest"`` if none does."""
+    some = list(islice(dict.fromkeys(sentences), 100))
+    return max(KINDS, key=lambda grammar: sum(parse(text, "image", grammar).understood for text in some))
 
 
 def read(
@@ -95,18 +107,17 @@ def read(
     laterality: str | None = None,
     *,
     name: str = "csv",
-    grammar: str = "chest",
-    kind: str = "radiograph",
+    grammar: str | None = None,
 ) -> Listing:
     """All pairs of the table at ``root``.
 
     Args:
         root: the table or its folder.
         laterality: of all sentences, where the table has no column ``laterality``; must not contradict the
-        column.
+            column.
         name: what the pairs' source is called.
-        grammar: of the sentences.
-        kind: of the images, for zones.
+        grammar: of the sentences, ``"chest"`` or ``"polyp"``; None: told by the sentences
+            (:func:`grammar_of`). The kind of image is the grammar's usual one.
 
     Raises:
         UserError: no table, no such column, no laterality.
@@ -121,7 +132,8 @@ def read(
             f"{path}: has no column laterality; add it, or give laterality=image (left of the picture) "
             "or laterality=patient (the patient's left)"
         )
-    listing = Listing(name, path.parent, grammar, kind)
+    grammar = grammar or grammar_of(row["text"] for row in rows)
+    listing = Listing(name, path.parent, grammar, KINDS[grammar])
     images, masks = _Paths(path.parent, IMAGE_FOLDERS), _Paths(path.parent, MASK_FOLDERS)
     for number, row in enumerate(rows, start=2):
         where = f"{path.name}:{number}"

@@ -13,7 +13,6 @@ from pathlib import Path
 from common.datasets import folder
 from common.datasets.listing import Listing
 
-FRACTION_RULE = "rounded"
 _NAMES = {"kvasir": ("kvasir",), "clinicdb": ("clinicdb", "cvc")}
 
 
@@ -24,4 +23,4 @@ def found(root: Path, name: str) -> bool:
 
 def read(root: Path, name: str) -> Listing:
     """All pairs of ``"kvasir"`` or ``"clinicdb"`` at ``root``; UserError as for any folder with a table."""
-    return folder.read(root, "image", name=name, grammar="polyp", kind="polyp")
+    return folder.read(root, "image", name=name, grammar="polyp")

@@ -51,8 +51,7 @@ def read_sheet(path: Path, columns: dict[str, tuple[str, ...]]) -> list[dict[str
     Args:
         path: the sheet; a CSV in UTF-8, with or without a byte order mark, or in Windows' Western code page.
         columns: our name -> the names it may have in the sheet (without regard to case). A column that is not
-        there
-            is left out of the rows; empty cells are "".
+            there is left out of the rows; empty cells are "", a line break in a cell is a space.
 
     Raises:
         UserError: the file cannot be read as a sheet.
@@ -69,7 +68,8 @@ def read_sheet(path: Path, columns: dict[str, tuple[str, ...]]) -> list[dict[str
             except UnicodeDecodeError:
                 table = pd.read_csv(path, encoding="cp1252", **options)
     except Exception as error:  # pandas raises its readers' own kinds
-        raise UserError(f"{path}: cannot be read as a table ({error}); save it as CSV in UTF-8") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be read as a table ({reason}); save it as CSV in UTF-8") from error
     found = {str(name).strip().lower(): name for name in table.columns}
     names = {}
     for ours, theirs in columns.items():
@@ -77,7 +77,7 @@ def read_sheet(path: Path, columns: dict[str, tuple[str, ...]]) -> list[dict[str
         if match is not None:
             names[ours] = match
     rows = table[list(names.values())].to_numpy(dtype=str)
-    return [{ours: cell.strip() for ours, cell in zip(names, row, strict=True)} for row in rows]
+    return [{ours: " ".join(cell.splitlines()).strip() for ours, cell in zip(names, row, strict=True)} for row in rows]
 
 
 def need_columns(path: Path, rows: list[dict[str, str]], columns: dict[str, tuple[str, ...]], *needed: str) -> None:

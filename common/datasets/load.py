@@ -69,8 +69,7 @@ def list_dataset(name: str, root: str | Path, laterality: str | None = None) -> 
     Args:
         name: ``"auto"``, ``"qata"``, ``"mosmed"``, ``"kvasir"``, ``"clinicdb"`` or ``"csv"``.
         root: its folder, one above it, or (``csv``) the table.
-        laterality: for a ``csv`` table without that column. The published sets declare ``"image"``
-        themselves, and
+        laterality: for a ``csv`` table without that column. The published sets declare ``"image"`` themselves, and
             another value is refused.
     """
     name, place = find_dataset(name, root)

@@ -18,7 +18,6 @@ from pathlib import Path
 from common.datasets.listing import SHEETS, Fault, Files, Listing, Pair, child, need_columns, read_sheet
 from common.errors import UserError
 
-FRACTION_RULE = "rounded"
 _COLUMNS = {"mask": ("image", "mask"), "text": ("description", "text")}
 _SETS = {"train": "Train Set", "test": "Test Set"}
 

@@ -11,6 +11,11 @@ Its captions name one level a side, that of the bulk of the lesions, so that cel
 (27 % of images; 88 slices), and no other cuts do with more than 74 %. *polyp*: the nine positions of the Kvasir-SEG and
 CVC-ClinicDB captions are those of the middle of each component's bounding box, specks of a few pixels included; the
 cuts agree with 98.1 % of the bits and 91 % of the 900 Kvasir-SEG training images.
+
+*Specks.* :data:`SPECK` is 20 pixels at 224 × 224, in proportion at other sizes. Measured on ground truth, it agrees
+best with the sentences of COVID-19 CT slices (sides 100 %, count 59 %; with 0 or 50 pixels 50 and 44 %) and changes
+nothing on QaTa-COV19, whose lesions have 200 or more (sides 98.7 %, count 97.3 %). Kvasir-SEG's sentences count specks
+of a single pixel (count 85.6 %; 99.4 % with them). Components are 8-connected (4-connected agree less).
 """
 
 from __future__ import annotations
@@ -86,6 +91,10 @@ TABLES = {
         min_area=0.0,
     ),
 }
+# grammar -> the kind of image that its sentences usually describe
+KINDS = {"chest": "radiograph", "polyp": "polyp"}
+# least share of the picture that counts as lesion on a side, or as a component
+SPECK = 20 / 224**2
 # names of the bits of each grammar, in the order of Findings.zones
 ZONES = {"chest": CHEST, "polyp": POLYP}
 
@@ -95,6 +104,44 @@ def table(kind: str) -> ZoneTable:
     if kind not in TABLES:
         raise UserError(f"kind of image {kind!r} is unknown; use one of {', '.join(TABLES)}")
     return TABLES[kind]
+
+
+def _plane(mask: np.ndarray) -> np.ndarray:
+    mask = np.asarray(mask) > 0
+    if mask.ndim != 2:
+        raise UserError(f"mask of shape {mask.shape}: zones need one displayed plane (H, W)")
+    return mask
+
+
+def pixels_of_sides(mask: np.ndarray, kind: str = "radiograph") -> dict[str, int]:
+    """Lesion pixels at the ``"left"`` and at the ``"right"`` of the picture.
+
+    Args:
+        mask: (H, W), true or non-zero where there is lesion, as displayed.
+        kind: kind of image, a key of ``TABLES``; a chest's.
+
+    Raises:
+        UserError: the kind has no two sides, or the mask is no plane.
+    """
+    cuts, mask = table(kind).column_cuts, _plane(mask)
+    if len(cuts) != 1:
+        raise UserError(f"kind of image {kind!r} has no left and right side; use that of a chest image")
+    cut = round(cuts[0] * mask.shape[1])
+    return {"left": int(mask[:, :cut].sum()), "right": int(mask[:, cut:].sum())}
+
+
+def sides_of_mask(mask: np.ndarray, kind: str = "radiograph") -> frozenset[str]:
+    """The sides of the picture that hold at least :data:`SPECK` of lesion; arguments as :func:`pixels_of_sides`."""
+    least = SPECK * np.size(mask)
+    return frozenset(side for side, pixels in pixels_of_sides(mask, kind).items() if pixels >= least)
+
+
+def count_of_mask(mask: np.ndarray) -> int:
+    """Number of 8-connected lesions in a mask (H, W), those below :data:`SPECK` not counted."""
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(_plane(mask), np.ones((3, 3)))
+    return int((np.bincount(parts.ravel())[1:] >= SPECK * parts.size).sum())
 
 
 def zone_of_point(row: float, column: float, shape: tuple[int, int], kind: str = "radiograph") -> int:
@@ -118,10 +165,7 @@ def zones_of_mask(mask: np.ndarray, kind: str = "radiograph") -> tuple[int, ...]
         mask: (H, W), true or non-zero where there is lesion, as displayed.
         kind: kind of image, a key of ``TABLES``.
     """
-    zones = table(kind)
-    mask = np.asarray(mask) > 0
-    if mask.ndim != 2:
-        raise UserError(f"mask of shape {mask.shape}: zones need one displayed plane (H, W)")
+    zones, mask = table(kind), _plane(mask)
     if zones.grammar == "polyp":
         return _zones_of_components(mask, zones, kind)
     rows = [0, *(round(cut * mask.shape[0]) for cut in zones.row_cuts), mask.shape[0]]

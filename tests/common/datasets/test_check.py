@@ -4,6 +4,9 @@ from PIL import Image
 
 from common.datasets.check import check, summary
 from common.errors import UserError
+from common.images import read_image, to_stored, write_mask, write_radiograph
+from common.metrics.consistency import consistency
+from common.prompts import parse
 from tests.common.datasets.conftest import SENTENCE, write_table
 
 
@@ -47,12 +50,46 @@ def test_broken_rows(csv_root):
     assert len(report.faults) == 2
     assert report.faults[0].startswith("captions.csv:3: ")
     assert "a1.png" in report.faults[0]
-    assert report.faults[1] == "captions.csv:4: a2.png is 56 x 56, its mask 40 x 30"
+    assert report.faults[1].startswith("captions.csv:4: ")
+    assert report.faults[1].endswith(
+        "truth/a2.png: the mask is 40 x 30 pixels, its image 56 x 56; give a mask on its image's grid"
+    )
     train = report.splits["train"]
     assert (train.empty, train.unreadable, train.pairs) == (1, 1, 5)
     assert any(note.startswith("captions.csv:6: sentence not understood (") for note in report.notes)
     assert "captions.csv:4: a2.png has the same pixels as a3.png" in report.notes
     assert "a0.png: stands in 2 rows" in report.notes
+
+
+@pytest.mark.parametrize("orientation", [("R", "F"), ("F", "L")])
+@pytest.mark.parametrize("suffix", ["png", "nii.gz"])
+def test_masks_lie_as_in_training_and_evaluation(tmp_path, orientation, suffix):
+    """A PNG mask in the stored grid, a NIfTI mask by its own orientation: both on the side of the sentence."""
+    shown = np.zeros((60, 48), np.uint8)
+    shown[36:54, 4:16] = 255
+    write_radiograph(tmp_path / "x.dcm", shown, patient_orientation=orientation)
+    _, meta = read_image(tmp_path / "x.dcm")
+    write_mask(to_stored(shown > 0, meta["display"]), meta, tmp_path / f"m.{suffix}")
+    write_table(
+        tmp_path / "t.csv", [{"image": "x.dcm", "mask": f"m.{suffix}", "text": SENTENCE, "laterality": "image"}]
+    )
+    report = check("csv", tmp_path)
+    train = report.splits["train"]
+    assert (report.faults, report.notes) == ([], [])
+    assert (train.compared, train.sides, train.contradicted) == (1, 1, 0)
+    assert train.sizes == {(60, 48): 1}
+
+
+@pytest.mark.parametrize("pixels", [1, 2])
+def test_specks_count_as_in_the_evaluation(csv_root, pixels):
+    """At 56 x 56 a speck is below 1.25 pixels: the ceilings of both are the same number."""
+    path = csv_root / "truth" / "a0.png"  # its sentence: one area, on the right
+    mask = np.asarray(Image.open(path)).copy()
+    mask[5, 2 : 2 + pixels] = 255
+    Image.fromarray(mask).save(path)
+    train = check("csv", csv_root).splits["train"]
+    found = consistency(mask > 0, parse(SENTENCE.replace("left", "right"), "image"))
+    assert (train.sides - 1, train.counts - 1) == (found["laterality"], found["count"]) == ((pixels < 2,) * 2)
 
 
 def test_zones_of_another_kind_of_image(csv_root):

@@ -43,6 +43,35 @@ def test_faults(csv_root):
     ]
 
 
+def test_a_folder_in_a_cell_is_part_of_it(tmp_path):
+    """Only a bare name is looked for in the usual folders."""
+    write_pair(tmp_path / "images" / "1.png", tmp_path / "masks" / "1.png")
+    write_pair(tmp_path / "p2" / "1.png", tmp_path / "p2" / "m.png")
+    row = {"text": SENTENCE, "laterality": "image"}
+    cells = [("p1/1.png", "1.png"), ("1.png", "p2/1.tif"), ("p2/1.png", "1.tif")]
+    write_table(tmp_path / "t.csv", [row | {"image": image, "mask": mask} for image, mask in cells])
+    listing = list_dataset("csv", tmp_path)
+    assert [fault.line for fault in listing.faults] == ["t.csv:2: no image p1/1.png", "t.csv:3: no mask p2/1.tif"]
+    (pair,) = listing.pairs
+    assert (pair.image, pair.mask) == (tmp_path / "p2" / "1.png", tmp_path / "masks" / "1.png")
+
+
+@pytest.mark.parametrize(
+    ("texts", "grammar", "kind"),
+    [
+        (["one small white round polyp, located in left of the image", "?"], "polyp", "polyp"),
+        ([SENTENCE, "?"], "chest", "radiograph"),
+        (["Lungs full of penguins."], "chest", "radiograph"),
+    ],
+)
+def test_the_sentences_tell_grammar_and_kind(tmp_path, texts, grammar, kind):
+    write_pair(tmp_path / "a.png", tmp_path / "m.png")
+    row = {"image": "a.png", "mask": "m.png", "laterality": "image"}
+    write_table(tmp_path / "t.csv", [row | {"text": text} for text in texts])
+    listing = list_dataset("csv", tmp_path)
+    assert (listing.grammar, listing.kind) == (grammar, kind)
+
+
 def test_argument_must_not_contradict_the_column(csv_root):
     with pytest.raises(UserError, match=r"captions.csv:3: laterality is patient, but laterality=image was given"):
         load_dataset("csv", csv_root, "train", laterality="image")

@@ -28,6 +28,20 @@ def test_broken_table_is_one_line(tmp_path):
         read_sheet(path, COLUMNS)
 
 
+def test_a_ragged_table_is_one_line(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("image,text\na.png,x\nb.png,x,y,z\n")
+    with pytest.raises(UserError, match=r"t\.csv: cannot be read as a table \(.*line 3.*\); save it as") as caught:
+        read_sheet(path, COLUMNS)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_line_break_in_a_cell_is_a_space(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text('image,text\na.png,"lower left\nlung"\n')
+    assert read_sheet(path, COLUMNS)[0]["text"] == "lower left lung"
+
+
 def test_missing_column_and_rows_are_named():
     with pytest.raises(UserError, match=r"x.csv: has no column description or text; add it"):
         need_columns(Path("x.csv"), [{"image": "a"}], COLUMNS, "image", "text")

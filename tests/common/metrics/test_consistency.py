@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from common.datasets import load_dataset
-from common.metrics.consistency import components, consistency
+from common.errors import UserError
+from common.metrics.consistency import consistency
 from common.prompts import parse
 
 
@@ -81,15 +82,6 @@ def test_a_speck_is_no_lesion_on_a_side_and_no_component(size, pixels):
         assert found["unnamed_share"] > 0
 
 
-def test_components_that_touch_at_a_corner_are_one():
-    mask = np.zeros((30, 30), bool)
-    mask[0:5, 0:5] = mask[5:10, 5:10] = True
-    assert components(mask) == 1
-    mask[9, 9] = False
-    mask[20:25, 20:25] = True
-    assert components(mask) == 2
-
-
 def test_a_sentence_without_count_has_no_agreement_of_counts():
     found = consistency(draw(LOWER_LEFT), said("Unilateral pulmonary infection, lower left lung."))
     assert found["count"] is None and found["laterality"] is True
@@ -117,6 +109,13 @@ def test_polyps_have_positions_and_no_sides():
         "count": True,
         "unnamed_share": None,
     }
+
+
+@pytest.mark.parametrize(("grammar", "kind"), [("polyp", "radiograph"), ("polyp", "axial_ct"), ("chest", "polyp")])
+def test_a_kind_of_another_grammar_is_refused(grammar, kind):
+    sentence = LEFT if grammar == "chest" else "one small pink round polyp, located in center of the image"
+    with pytest.raises(UserError, match=f"kind of image '{kind}': its sentences are of .*, these of '{grammar}'; give"):
+        consistency(draw(LOWER_LEFT), said(sentence, "image", grammar), kind)
 
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 200)), max_size=4), st.integers(1, 63))

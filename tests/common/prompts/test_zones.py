@@ -9,7 +9,16 @@ from PIL import Image
 
 from common.errors import UserError
 from common.prompts import parse
-from common.prompts.zones import TABLES, ZONES, zone_of_point, zones_of_mask
+from common.prompts.zones import (
+    KINDS,
+    TABLES,
+    ZONES,
+    count_of_mask,
+    pixels_of_sides,
+    sides_of_mask,
+    zone_of_point,
+    zones_of_mask,
+)
 
 
 def block(rows, columns, size=224):
@@ -99,3 +108,31 @@ def test_masks_agree_with_their_sentences(data, kind, grammar, bits, images, req
     found = agreement(pairs, kind)
     assert found[0] >= bits
     assert found[1] >= images
+
+
+def test_lesions_that_touch_at_a_corner_are_one():
+    mask = np.zeros((30, 30), bool)
+    mask[0:5, 0:5] = mask[5:10, 5:10] = True
+    assert count_of_mask(mask) == 1
+    mask[9, 9] = False
+    mask[20:25, 20:25] = True
+    assert count_of_mask(mask) == 2
+    assert count_of_mask(np.zeros((30, 30), bool)) == 0
+
+
+@pytest.mark.parametrize(("size", "pixels"), [(224, 20), (112, 5), (448, 80)])
+def test_specks_are_no_lesion(size, pixels):
+    mask = np.zeros((size, size), np.uint8)
+    mask[10, size - pixels :] = 1
+    mask[10, : pixels - 1] = 1
+    assert sides_of_mask(mask) == {"right"}
+    assert count_of_mask(mask) == 1
+    assert pixels_of_sides(mask) == {"left": pixels - 1, "right": pixels}
+
+
+def test_only_chests_have_sides():
+    assert {kind: TABLES[kind].grammar for kind in KINDS.values()} == {"radiograph": "chest", "polyp": "polyp"}
+    with pytest.raises(UserError, match="kind of image 'polyp' has no left and right side; use that of a chest"):
+        pixels_of_sides(np.ones((8, 8)), "polyp")
+    with pytest.raises(UserError, match=r"mask of shape \(1, 4, 4\): zones need one displayed plane"):
+        count_of_mask(np.zeros((1, 4, 4)))
