@@ -25,13 +25,15 @@ def test_links_and_paths_exist(page):
     text = page.read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
     assert [link for link in links if not (page.parent / link).exists()] == []
-    named = re.findall(r"\b(?:bundles|common|tools|tests|docs)/[\w/]+\.(?:json|py|md|jpg|txt)\b", text)
+    if page.parent == ROOT / "docs":
+        return  # guides name files that their reader makes
+    named = re.findall(r"(?<![/*\w])(?:bundles|common|tools|tests|docs)/[\w/]+\.(?:json|py|md|jpg|txt)\b", text)
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_exist(page):
-    used = set(re.findall(r"python -m tools ([a-z-]+)", page.read_text(encoding="utf-8")))
+    used = set(re.findall(r"python -m tools ([a-z][a-z-]+)", page.read_text(encoding="utf-8")))
     assert used <= COMMANDS.keys()
 
 
