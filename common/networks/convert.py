@@ -124,6 +124,8 @@ def convert(
             precision="float16" if half else "float32", left_out=left_out, sha256=sha256_of(part / WEIGHTS[0]),
         )  # fmt: skip
         (part / PROVENANCE).write_text(json.dumps(asdict(provenance), indent=4) + "\n", encoding="utf-8")
+        mode = (part / PROVENANCE).stat().st_mode
+        (part / WEIGHTS[0]).chmod(mode)  # safetensors writes a file that its owner alone may read
         part.replace(output)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -120,6 +120,7 @@ def test_cxr_bert_as_downloaded(bert, cxr_bert, tmp_path):
     assert json.loads((folder / "provenance.json").read_text())["source_sha256"] == made.source_sha256
     assert made.sha256 == hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     assert (folder / "vocab.txt").read_text() == VOCABULARY
+    assert len({p.stat().st_mode for p in folder.iterdir()}) == 1  # all readable by whom the umask lets
 
 
 def test_cxr_bert_real_sizes_are_bert_base(tmp_path):
