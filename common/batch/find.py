@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError
 from common.images.reader import holds_image
@@ -53,8 +54,37 @@ def _files(root: Path, leave_out: Path | None) -> Iterator[Path]:
         yield from (here / name for name in files if not name.startswith("."))
 
 
+def check_output(root: Path, output: Path) -> None:
+    """Refuse an output folder that is, or holds, what is to be segmented: masks would be taken for images.
+
+    Raises:
+        UserError: it is so.
+    """
+    inside, around = root.resolve(), output.resolve()
+    if inside == around or around in inside.parents:
+        raise UserError(
+            f"{output}: the images are in this folder, and masks written here would be segmented too; "
+            f"give another output folder"
+        )
+
+
+def output_name(meta: Mapping[str, Any], saver: Any) -> dict[str, str]:
+    """How ``SaveImaged`` names a mask: by its image's whole file name, so that ``a.dcm`` and ``a.png`` get two.
+
+    Args:
+        meta: of the image.
+        saver: the transform.
+    """
+    # it cuts the ending of what it is given: here the dot
+    return {"subject": f"{meta['filename_or_obj']}."}
+
+
 def find_items(
-    root: str, prompts: str | None = None, text: str | None = None, laterality: str | None = None
+    root: str,
+    prompts: str | None = None,
+    text: str | None = None,
+    laterality: str | None = None,
+    output: str | None = None,
 ) -> list[dict[str, str]]:
     """The data list of ``python -m monai.bundle run inferring``: an item with ``image`` for each image below a folder.
 
@@ -63,15 +93,18 @@ def find_items(
         prompts: a CSV with the columns ``image``, ``text`` and optionally ``laterality``.
         text: one sentence for all images that the CSV does not name.
         laterality: whose left the sentences mean where the CSV does not say it: ``"patient"`` or ``"image"``.
+        output: folder of the masks; it is not looked into.
 
     Returns:
         Dicts with ``image``, ``source`` and, where there is a sentence, ``text_prompt`` and ``laterality``.
 
     Raises:
-        UserError: no image, or prompts that cannot be used.
+        UserError: no image, prompts that cannot be used, or an output folder that holds the images.
     """
     folder = Path(root)
-    images, _ = find_images(folder)
+    if output is not None:
+        check_output(folder, Path(output))
+    images, _ = find_images(folder, Path(output) if output is not None else None)
     if not images:
         raise UserError(f"{folder}: holds no image (PNG, JPEG, TIFF, NIfTI, DICOM); give another --dataset_dir")
     sentences = Prompts(Path(prompts) if prompts else None, text, laterality).assign(images, folder)

@@ -26,7 +26,7 @@ class Prompts:
 
     Args:
         path: the CSV, or None.
-        text: the sentence of the images that the CSV does not name, or None.
+        text: the sentence of the images that the CSV does not name; None or blank for none.
         laterality: of all sentences whose row does not give it.
 
     Raises:
@@ -37,6 +37,7 @@ class Prompts:
         self.path, self.laterality = path, laterality
         if laterality is not None and laterality not in LATERALITIES:
             raise UserError(f"--laterality {laterality}: is not known; write 'patient' (clinicians) or 'image'")
+        text = (text or "").strip()
         self.default = Prompt(text, self._side(None, "the sentence given")) if text else None
         self.rows: dict[str, Prompt] = {}
         self.used: set[str] = set()

@@ -6,6 +6,7 @@ from .records import GradientNorm, History, LossTerms, Progress
 from .scores import ScoreCases
 from .seed import SeedEachEpoch
 from .stop import EarlyStop
+from .weights import LoadWeights, load_weights
 
 __all__ = [
     "BestCheckpoint",
@@ -13,9 +14,11 @@ __all__ = [
     "GradientNorm",
     "History",
     "LastCheckpoint",
+    "LoadWeights",
     "LossTerms",
     "Progress",
     "ScoreCases",
     "SeedEachEpoch",
     "amp_dtype",
+    "load_weights",
 ]

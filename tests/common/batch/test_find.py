@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from monai.data import MetaTensor
+from monai.transforms import SaveImage
 from PIL import Image
 
-from common.batch import find_images, find_items
-from common.batch.folder import names_of
+from common.batch import check_output, find_images, find_items, output_name
 from common.errors import UserError
 from common.images import write_radiograph
 
@@ -52,7 +53,26 @@ def test_missing_and_empty_folders(tmp_path):
         find_items(str(tmp_path))
 
 
-def test_masks_never_share_a_name(tmp_path):
-    images = [tmp_path / n for n in ("a.dcm", "a.dcm.png", "a.png", "v.nii.gz", "v.nii")]
-    names = [name.as_posix() for name in names_of(images, tmp_path).values()]
-    assert names == ["a.dcm.png", "a-2.dcm.png", "a.png", "v.mask.nii.gz", "v-2.mask.nii.gz"]
+def test_an_output_that_holds_the_images_is_refused(folder):
+    for output in (folder, folder.parent, folder / "deep" / ".."):
+        for attempt in (check_output, lambda root, out: find_items(str(root), output=str(out))):
+            with pytest.raises(UserError, match="give another output folder") as found:
+                attempt(folder, output)
+            assert "\n" not in str(found.value)
+    check_output(folder, folder / "results")
+    with pytest.raises(UserError, match="the images are in this folder"):
+        check_output(folder / "b.png", folder)
+
+
+def test_inferring_does_not_segment_its_own_masks(folder):
+    assert len(find_items(str(folder), output=str(folder / "deep"))) == 4
+
+
+def test_inferring_names_a_mask_by_the_whole_file_name(tmp_path):
+    saver = SaveImage(tmp_path, "mask", ".png", separate_folder=False, data_root_dir="/in", print_log=False,
+                      output_name_formatter=output_name)  # fmt: skip
+    for name in ("a.png", "a.dcm", "no_ending", "deep/a.png", "v.nii.gz"):
+        saver(MetaTensor(np.zeros((4, 4), np.uint8), meta={"filename_or_obj": f"/in/{name}"}))
+    names = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    assert names == ["a.dcm_mask.png", "a.png_mask.png", "deep/a.png_mask.png", "no_ending_mask.png",
+                     "v.nii.gz_mask.png"]  # fmt: skip

@@ -41,6 +41,11 @@ def test_one_sentence_for_the_others(tmp_path, images):
     assert prompts.unused() == ["z.png"]
 
 
+def test_a_blank_sentence_is_none(tmp_path, images):
+    for blank in ("", "  ", "\n"):
+        assert set(Prompts(None, blank).assign(images, tmp_path).values()) == {None}
+
+
 @pytest.mark.parametrize(
     ("text", "laterality", "words"),
     [
