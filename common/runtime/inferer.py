@@ -39,7 +39,8 @@ class TextInferer(Inferer):
             kwargs: handed on.
 
         Returns:
-            Logits (B, 1, H, W); of a network in train mode its ``"pred"``.
+            Logits (B, 1, H, W), float32 also where the network computed in half precision: what is made of them is
+            then the same wherever it is made. Of a network in train mode its ``"pred"``.
 
         Raises:
             UserError: the ids do not divide among the images.
@@ -50,7 +51,7 @@ class TextInferer(Inferer):
         if text is not None:
             text = self._rows(text, image)
         out = network(image, *args, text=text, **kwargs)
-        return out["pred"] if isinstance(out, dict) else out
+        return (out["pred"] if isinstance(out, dict) else out).float()
 
     @staticmethod
     def _rows(text: Any, image: torch.Tensor) -> torch.Tensor:

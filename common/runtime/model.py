@@ -6,7 +6,7 @@ Everything comes from the bundle's ``inference.json``: the same transforms, netw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Invertd, SaveImaged
 
-from common.bundle import bundle_folder, check_versions, configuration_files, weights
+from common.bundle import bundle_folder, check_versions, configuration_files
+from common.engines import amp_dtype, load_weights
+from common.errors import UserError
 from common.images import to_display, write_mask
 from common.prompts import Findings, parse
 
@@ -32,6 +34,8 @@ class Segmentation:
         displayed: the mask as a radiologist sees it: patient's right at the left.
         findings: what was understood of the sentence, in picture sides; None without one.
         sentence: what the network was given.
+        prompt_used: ``"given"``; ``"default"``, which asserts disease everywhere; ``"not used"`` by a network that
+            takes the image alone.
         meta: the reader's facts about the file.
     """
 
@@ -40,6 +44,7 @@ class Segmentation:
     displayed: np.ndarray
     findings: Findings | None
     sentence: str
+    prompt_used: str
     meta: dict[str, Any] = field(repr=False)
 
     @property
@@ -60,13 +65,28 @@ class Model:
     Args:
         folder: the bundle.
         overlays: configuration files of the bundle on top of ``inference.json``, such as ``"demo"``.
+        device: such as ``"cpu"`` or ``"cuda:1"``; None takes the configuration's, a GPU if there is one.
         override: ids of the configuration and their values, such as ``weights="model.pt"``.
 
+    Attributes:
+        grammar: of its sentences, ``"chest"`` or ``"polyp"``.
+        kind: of its images, as :mod:`common.prompts.zones` names it.
+        takes_text: whether a sentence makes a difference.
+        amp: whether it computes in half precision, as its evaluator does.
+
     Raises:
-        UserError: the bundle or its weights are not there or do not fit.
+        UserError: the bundle or its weights are not there or do not fit, or there is no such device.
     """
 
-    def __init__(self, folder: Path, overlays: Sequence[str] = (), **override: Any) -> None:
+    kind: str = "radiograph"
+    takes_text: bool = True
+    amp: bool = False
+
+    def __init__(
+        self, folder: Path, overlays: Sequence[str] = (), device: str | torch.device | None = None, **override: Any
+    ) -> None:
+        if device is not None:
+            override["device"] = device_of(device)
         files = configuration_files(folder, ["inference", *overlays])
         self.folder = folder
         self.parser = ConfigParser()
@@ -76,16 +96,16 @@ class Model:
         check_versions(self.metadata, folder)
         self.parser.update({"bundle_root": str(folder)} | override)
         self.grammar: str = self.parser.get_parsed_content("grammar")
+        self.kind = kind_of(self.metadata)
+        self.takes_text = self.metadata["default_prompt"] != ""
         self.device: torch.device = self.parser.get_parsed_content("device")
+        self.amp = bool(self.parser.get_parsed_content("amp"))
         self.preprocessing = self.parser.get_parsed_content("preprocessing")
         self.inferer = self.parser.get_parsed_content("inferer")
         post = self.parser.get_parsed_content("postprocessing")
         self.postprocessing = [step for step in post.transforms if not isinstance(step, SaveImaged)]
         self.network = self.parser.get_parsed_content("network")
-        state = torch.load(
-            weights(self.parser.get_parsed_content("weights")), map_location=self.device, weights_only=True
-        )
-        self.network.load_state_dict(state)
+        load_weights(self.network, self.parser.get_parsed_content("weights"))
         self.network.eval()
 
     def __call__(self, image: str | Path, text: str | None = None, laterality: str | None = None) -> Segmentation:
@@ -93,7 +113,7 @@ class Model:
 
         Args:
             image: PNG, JPEG, TIFF, NIfTI or DICOM file.
-            text: the sentence; None takes the grammar's default, which asserts disease everywhere.
+            text: the sentence; None or blank takes the grammar's default, which asserts disease everywhere.
             laterality: whose left the sentence means, ``"patient"`` or ``"image"``; required with a sentence.
 
         Raises:
@@ -101,14 +121,17 @@ class Model:
         """
         findings = None
         data: dict[str, Any] = {"image": str(image), "source": str(image)}
-        if text:
+        if text and text.strip():
             data |= {"text_prompt": text, "laterality": laterality}
             if laterality in ("image", "patient"):
                 findings = parse(text, laterality, self.grammar)
         with torch.no_grad():
             data = self.preprocessing(data)
             batch = data["image"][None].to(self.device)
-            data["pred"] = self.inferer(batch, self.network)[0].float()
+            # MONAI's engines know half precision on CUDA alone
+            half = self.amp and self.device.type == "cuda"
+            with torch.autocast(self.device.type, dtype=amp_dtype(self.device), enabled=half):
+                data["pred"] = self.inferer(batch, self.network)[0]
             probability = None
             for step in self.postprocessing:
                 data = step(data)
@@ -121,6 +144,7 @@ class Model:
             displayed=to_display(mask, data["image"].meta["display"]),
             findings=findings,
             sentence=data["text_prompt"],
+            prompt_used=data["prompt_used"] if self.takes_text else "not used",
             meta=dict(data["image"].meta),
         )
 
@@ -130,15 +154,40 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
-def load(bundle: str | Path, overlays: Sequence[str] = (), **override: Any) -> Model:
+def device_of(name: str | torch.device) -> torch.device:
+    """The device of that name, if this machine has it.
+
+    Raises:
+        UserError: it has not, or there is no such name.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except Exception as error:  # torch raises RuntimeError, AssertionError, NotImplementedError
+        known = " or ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+        raise UserError(f"device {name!s:.40}: is not there; write {known}") from error
+    return device
+
+
+def kind_of(metadata: Mapping[str, Any]) -> str:
+    """The kind of image that a bundle is for, a key of :data:`common.prompts.zones.TABLES`."""
+    if metadata["grammar"] == "polyp":
+        return "polyp"
+    return "axial_ct" if metadata["modality"] == "CT" else "radiograph"
+
+
+def load(
+    bundle: str | Path, overlays: Sequence[str] = (), device: str | torch.device | None = None, **override: Any
+) -> Model:
     """A trained bundle by its name or folder, ready to be called with an image.
 
     Args:
         bundle: its name, or its folder.
         overlays: configuration files on top of ``inference.json``, such as ``["demo"]``.
+        device: such as ``"cpu"`` or ``"cuda:1"``; None takes the configuration's.
         override: ids of the configuration and their values.
 
     Raises:
-        UserError: there is no such bundle, or it has no weights.
+        UserError: there is no such bundle or device, or the weights are not there or do not fit.
     """
-    return Model(bundle_folder(bundle), overlays, **override)
+    return Model(bundle_folder(bundle), overlays, device, **override)

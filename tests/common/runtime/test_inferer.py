@@ -97,3 +97,13 @@ def test_in_monais_evaluator(network, extra):
     preds = [o["pred"] for o in evaluator.state.output]
     np.testing.assert_allclose(torch.stack(preds), batch["image"] * 2)
     assert len(decollate_batch(batch)) == 2
+
+
+def test_logits_of_half_precision_are_widened():
+    """Post-processing then works in single precision in the evaluator, in inferring and in ``Model`` alike."""
+    image = torch.rand(1, 1, 4, 4)
+    for training in (True, False):
+        network = Network().train(training)
+        out = TextInferer()(image.to(torch.bfloat16), network)
+        assert out.dtype == torch.float32
+        assert torch.equal(out, (image.to(torch.bfloat16) * 2).float())
