@@ -31,19 +31,18 @@ def main(args: argparse.Namespace) -> int:
     """Exit code: 0 all images segmented, 1 some failed, 2 nothing to do."""
     from tqdm import tqdm
 
-    from common.batch import Prompts, find_images
+    from common.batch import Prompts, check_output, find_images
     from common.batch.folder import count_lesion_images, segment_folder
     from common.runtime.model import load
 
+    check_output(args.input, args.output)
     images, others = find_images(args.input, leave_out=args.output)
     if not images:
         raise UserError(f"{args.input}: holds no image (PNG, JPEG, TIFF, NIfTI, DICOM); give another --input")
     sentences = Prompts(args.prompts, args.text, args.laterality)
     prompts = sentences.assign(images, args.input)
     override = {"weights": args.weights} if args.weights else {}
-    if args.device:
-        override["device"] = f"$torch.device('{args.device}')"
-    model = load(args.bundle, args.overlay, **override)
+    model = load(args.bundle, args.overlay, args.device, **override)
     args.output.mkdir(parents=True, exist_ok=True)
     rows = segment_folder(
         model, prompts, args.input, args.output, lambda items: tqdm(items, "segmenting", unit="image", file=sys.stderr)
@@ -54,6 +53,9 @@ def main(args: argparse.Namespace) -> int:
         print(f"failed: {row['source']}: {row['reason']}")
     if len(failed) > 10:
         print(f"failed: {len(failed) - 10} more; see results.csv")
+    notes = sum(row["verdict"] == "note" for row in rows)
+    if notes:
+        print(f"note: {notes} images have a note; see results.csv or index.html")
     for name in sentences.unused():
         print(f"note: {args.prompts} has a sentence for {name}, which is not in {args.input}")
     if others:

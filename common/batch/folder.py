@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,21 +13,21 @@ import numpy as np
 from PIL import Image
 
 from common.errors import user_error
+from common.files import replacing, write_text
 from common.images import display_array
-from common.prompts import Findings
-from common.prompts.zones import TABLES, zones_of_mask
 from common.report.gallery import write_gallery
 from common.report.overlay import overlay
 from common.runtime.model import Model, Segmentation
 
+from .describe import DEFAULT_USED, describe, marker, whose_sides
 from .prompts import Prompt
 
 COLUMNS = (
-    "source", "status", "reason", "mask", "overlay", "prompt", "laterality", "understood", "sides_named",
-    "mask_sides", "mask_zones", "rows", "columns", "pixels", "share", "area_mm2", "warnings",
+    "source", "status", "verdict", "reason", "mask", "overlay", "prompt", "prompt_laterality", "prompt_used",
+    "understood", "understood_laterality", "sides_named", "mask_sides", "mask_zones", "orientation",
+    "orientation_source", "rows", "columns", "pixels", "share", "area_mm2", "warnings",
 )  # fmt: skip
-# columns of a picture as displayed -> the patient's side
-PATIENT = {"left": "patient right", "right": "patient left"}
+_WHOSE = {"patient": "the patient's sides", "image": "sides of the picture"}
 
 
 def names_of(images: Iterable[Path], root: Path) -> dict[Path, Path]:
@@ -63,6 +64,8 @@ def segment_folder(
 ) -> list[dict[str, Any]]:
     """Segment images; what one file gets wrong is its row's reason, and the rest goes on.
 
+    Of a file that fails, no mask or overlay is in ``output``, not of an earlier run either.
+
     Args:
         model: a trained bundle.
         prompts: the images and their sentences.
@@ -80,95 +83,64 @@ def segment_folder(
         row: dict[str, Any] = dict.fromkeys(COLUMNS, "")
         row["source"] = image.relative_to(root).as_posix() if image != root else image.name
         if prompt is not None:
-            row |= {"prompt": prompt.text, "laterality": prompt.laterality}
+            row |= {"prompt": prompt.text, "prompt_laterality": prompt.laterality}
+        mask = Path("masks") / names[image]
+        picture = Path("overlays") / names[image].with_name(names[image].name + ".jpg")
         try:
             result = model(image, *(prompt or ()))
-            row |= _write(result, image, names[image], output) | _describe(result, model)
-            row["status"] = "done"
+            facts = describe(result, model.grammar, model.kind, row["prompt_laterality"])
+            (output / mask).parent.mkdir(parents=True, exist_ok=True)
+            result.save(output / mask)
+            _draw(result, image, model, row["prompt_laterality"], output / picture)
+            row |= facts | {"status": "done", "mask": mask.as_posix(), "overlay": picture.as_posix()}
         except Exception as error:
             fault = user_error(error)
             if fault is None:
                 # not a fault of the file that is known: the line names it, the log has the rest
                 logging.getLogger("segment").exception("%s", image)
             reason = " ".join(str(fault or f"{type(error).__name__}: {error}").split())
-            row |= {"status": "failed", "reason": reason.removeprefix(f"{image}: ")}
+            row |= {"status": "failed", "verdict": "failed", "reason": reason.removeprefix(f"{image}: ")}
+            for path in (mask, picture):
+                try:
+                    (output / path).unlink(missing_ok=True)
+                except OSError:
+                    row["reason"] += f"; {path.as_posix()} may be of an earlier run and cannot be removed"
         rows.append(row)
     _write_table(rows, output / "results.csv")
-    write_gallery(
-        [_card(row, model.grammar) for row in rows], output / "index.html", f"{model.folder.name}: {root.name}"
-    )
+    write_gallery([_card(row) for row in rows], output / "index.html", f"{model.folder.name}: {root.name}")
     return rows
 
 
-def _write(result: Segmentation, image: Path, name: Path, output: Path) -> dict[str, str]:
-    """Write mask and overlay; their paths below ``output``."""
-    mask = Path("masks") / name
-    picture = Path("overlays") / name.with_name(name.name.removesuffix(".nii.gz").removesuffix(".png") + ".jpg")
-    for path in (mask, picture):
-        (output / path).parent.mkdir(parents=True, exist_ok=True)
-    result.save(output / mask)
-    sentence = result.findings.caption("patient") + " (patient's sides)" if result.findings else None
-    drawn = overlay(display_array(image), result.displayed, sentence=sentence)
-    Image.fromarray(drawn).save(output / picture, quality=90)
-    return {"mask": mask.as_posix(), "overlay": picture.as_posix()}
+def _draw(result: Segmentation, image: Path, model: Model, laterality: str, path: Path) -> None:
+    """Write the overlay, the sentence as understood below it."""
+    sentence = DEFAULT_USED if result.prompt_used == "default" else None
+    if result.findings is not None and result.findings.understood:
+        whose = whose_sides(result, model.grammar, laterality)
+        unused = "; not used by this network" if result.prompt_used == "not used" else ""
+        sentence = f"{result.findings.caption(whose)} ({_WHOSE[whose]}{unused})"
+    drawn = overlay(display_array(image), result.displayed, sentence=sentence, marker=marker(result, model.grammar))
+    with replacing(path) as part:
+        Image.fromarray(drawn).save(part, format="JPEG", quality=90)
 
 
-def _describe(result: Segmentation, model: Model) -> dict[str, Any]:
-    """What the row says of sentence and mask; all sides are the patient's."""
-    mask = result.displayed
-    facts: dict[str, Any] = {
-        "rows": result.mask.shape[0], "columns": result.mask.shape[1], "pixels": int(mask.sum()),
-        "share": round(float(mask.mean()), 6),
-        "area_mm2": "" if result.area_mm2 is None else round(result.area_mm2, 2),
-    }  # fmt: skip
-    if model.grammar == "chest":
-        bits = zones_of_mask(mask, "radiograph")
-        shown = Findings("chest", tuple(bits))
-        facts |= {"mask_sides": _sides(shown), "mask_zones": _zones(shown)}
-    if result.findings is not None:
-        facts |= {
-            "understood": result.findings.caption("patient"),
-            "sides_named": _sides(result.findings),
-            "warnings": " | ".join(result.findings.warnings),
-        }
-    return facts
-
-
-def _sides(findings: Findings) -> str:
-    return ", ".join(sorted(PATIENT[side] for side in findings.sides))
-
-
-def _zones(findings: Findings) -> str:
-    """The zones as the patient's: "patient left lower"."""
-    levels = {"up": "upper", "mid": "middle", "low": "lower"}
-    words = []
-    for name, bit in zip(TABLES["radiograph"].names, findings.zones, strict=True):
-        side, _, level = name.partition("-")
-        if bit:
-            words.append(f"{PATIENT['left' if side == 'L' else 'right']} {levels[level]}")
-    return ", ".join(words)
-
-
-def _card(row: dict[str, Any], grammar: str) -> dict[str, Any]:
+def _card(row: dict[str, Any]) -> dict[str, Any]:
     """The gallery's row."""
-    failed = row["status"] == "failed"
     return {
         "file": row["source"],
-        "verdict": "failed" if failed else ("note" if row["warnings"] else "ok"),
+        "verdict": row["verdict"],
         "overlay": row["overlay"],
-        "sentence": f"{row['prompt']} ({row['laterality']}'s sides)" if row["prompt"] else "",
+        "sentence": f"{row['prompt']} ({_WHOSE[row['prompt_laterality']]})" if row["prompt"] else "",
         "sides": row["sides_named"].split(", ") if row["sides_named"] else (),
-        "reason": row["reason"] if failed else row["warnings"],
+        "reason": row["reason"] or row["warnings"],
     }
 
 
 def _write_table(rows: list[dict[str, Any]], path: Path) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8", errors="replace") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def count_lesion_images(rows: list[dict[str, Any]]) -> int:

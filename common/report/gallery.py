@@ -110,7 +110,7 @@ def write_gallery(rows: Sequence[Mapping[str, object]], path: str | Path, title:
 <h1>{_text(title)}</h1>
 <p><span class="key" style="border-color: rgb{PREDICTION}"></span> prediction
 <span class="key" style="border-color: rgb{TRUTH}"></span> ground truth, if known.
-R marks the patient's right. The sides in the table are the patient's, whatever the sentence's own convention.
+R marks the patient's right, and is missing where nobody knows it. Each side in the table says whose it is.
 Research use only, not a medical device.</p>
 <fieldset><legend>Show</legend>
 {"".join(chips)}
