@@ -34,6 +34,7 @@ def main(args: argparse.Namespace) -> None:
 
     from common.files import replacing
     from common.images import display_array
+    from common.images.sides import sides_unknown
     from common.metrics.overlap import counts, dice
     from common.report.panel import Maps, panel
     from common.runtime.explain import explain
@@ -42,9 +43,7 @@ def main(args: argparse.Namespace) -> None:
     if args.output.suffix.lower() != ".png":
         raise UserError(f"--output {args.output}: a PNG is written; give a name that ends with .png")
     override = {"weights": args.weights} if args.weights else {}
-    if args.device:
-        override["device"] = f"$torch.device('{args.device}')"
-    model = load(args.bundle, args.overlay, **override)
+    model = load(args.bundle, args.overlay, args.device, **override)
     found = explain(model, args.image, args.text, args.laterality, args.mask)
     lines = _lines(args, model, found)
     if found.truth is not None:
@@ -57,13 +56,14 @@ def main(args: argparse.Namespace) -> None:
         notes.append("Where a word looks is no proof that it decided.")
     if found.left_out:
         notes.append(f"No room for the maps of: {', '.join(dict.fromkeys(found.left_out))}.")
+    unknown = sides_unknown(found.result.meta)
     if model.grammar == "chest":
-        notes.append("R: the patient's right.")
+        notes.append(f"{unknown[0].upper()}{unknown[1:]}." if unknown else "R: the patient's right.")
     notes.append("Research use only, not a medical device.")
     drawn = panel(
         display_array(args.image), found.probability, found.result.displayed, found.truth,
         title=f"{model.folder.name}: {args.image.name}", lines=lines, maps=maps, notes=[" ".join(notes)],
-        marker="R" if model.grammar == "chest" else "",
+        marker="R" if model.grammar == "chest" and not unknown else "",
     )  # fmt: skip
     with replacing(args.output) as temporary:
         Image.fromarray(drawn).save(temporary, format="PNG")
@@ -74,13 +74,15 @@ def main(args: argparse.Namespace) -> None:
 
 def _lines(args: argparse.Namespace, model: Model, found: Explanation) -> list[tuple[str, str]]:
     """The sentence as given, as understood, and as the network got it."""
+    from common.images.sides import sides_unknown
     from tools.parse import places
 
     lines = [("sentence", f"{args.text} ({_WHOSE[args.laterality]})" if args.text else "none given")]
     findings = found.result.findings
     if findings is not None:
-        chest = model.grammar == "chest"
-        lines.append(("understood", places(findings.mirrored(), "patient") if chest else places(findings)))
+        patient = args.laterality == "patient" or not sides_unknown(found.result.meta)
+        patient = patient and model.grammar == "chest"
+        lines.append(("understood", places(findings.mirrored(), "patient") if patient else places(findings)))
         lines += [("warning", warning) for warning in findings.warnings]
     if not found.takes_text:
         lines.append(("network got", "no sentence: it takes the image alone, and no attention can be shown"))

@@ -56,6 +56,32 @@ def test_everything_there_is(weights, files, capsys):
     assert sorted(path.name for path in (files / "out").iterdir()) == ["panel.png"]
 
 
+@pytest.mark.parametrize(
+    ("orientation", "laterality", "understood", "marker", "note"),
+    [
+        (("L", "F"), "image", "patient right: upper, middle, lower", "R", "R: the patient's right."),
+        (("A", "F"), "image", "picture left: upper, middle, lower", "", "Lateral view: sides are not known."),
+        (("A", "F"), "patient", "patient left: upper, middle, lower", "", "Lateral view: sides are not known."),
+        (None, "image", "picture left: upper, middle, lower", "", "No orientation in the file: taken as displayed"),
+    ],
+)
+def test_no_side_where_nobody_knows_it(
+    weights, files, capsys, monkeypatch, orientation, laterality, understood, marker, note
+):
+    drawn = {}
+
+    def panel(*args, **more):
+        drawn.update(more)
+        return np.zeros((8, 8, 3), np.uint8)
+
+    monkeypatch.setattr("common.report.panel.panel", panel)
+    write_radiograph(files / "a.dcm", phantoms.draw(1, 96).image, patient_orientation=orientation)
+    assert run("unet", weights, files, "--text", "Opacity of the left lung.", "--laterality", laterality) == 0
+    assert f"understood   {understood}\n" in capsys.readouterr().out
+    assert drawn["marker"] == marker
+    assert note in drawn["notes"][0]
+
+
 def test_without_a_sentence_the_default_is_said(weights, files, capsys):
     assert run("mmi_unet", weights, files) == 0
     out = capsys.readouterr().out
