@@ -104,4 +104,9 @@ def new_bundle(name: str, template: Path | None = None) -> Path:
         if path.name == "metadata.json":
             content |= {"name": name, "version": "0.1.0", "changelog": {"0.1.0": "Initial version"}, "eval_metrics": {}}
         write_json(path, content)
+    card = bundle / "docs" / "README.md"
+    text = card.read_text(encoding="utf-8")
+    empty = re.sub(r"<!-- numbers:.*?<!-- /numbers -->", f"<!-- numbers:{name} -->\nNot measured yet.\n<!-- /numbers -->",
+                   text, flags=re.DOTALL)  # fmt: skip
+    card.write_text(empty, encoding="utf-8")
     return bundle

@@ -175,8 +175,10 @@ class BundleTests:
     def test_inference_has_no_displayable_configs(self, bundle):
         assert "displayable_configs" not in bundle.json("inference")
 
-    def test_properties_of_training(self, bundle, data):
-        flow = bundle.workflow("train", "demo", kind="train", dataset_dir=str(data), image_size=[SIZE, SIZE])
+    def test_properties_of_training(self, bundle, data, tmp_path):
+        flow = bundle.workflow(
+            "train", "demo", kind="train", dataset_dir=str(data), image_size=[SIZE, SIZE], output_dir=str(tmp_path)
+        )
         assert flow.check_properties() == []
 
     def test_properties_of_inference(self, bundle, data, run):
