@@ -68,30 +68,21 @@ def examples(seed: int, count: int, typos: bool = True, held_out: bool = False) 
     made = []
     for _ in range(count):
         kind = rng.random()
-        if kind < 0.6:
+        if kind < 0.65:
             sentence, findings = _pattern(rng)
-            if typos and (held_out or rng.random() < 0.25):
+            if typos and (held_out or rng.random() < 0.4):
                 sentence = reorder(sentence, rng, held_out)
-        elif kind < 0.8:
+        elif kind < 0.83:
             sentence, findings = _report(rng)
         else:
             sentence, findings = _polyps(rng)
         if typos:
             sentence = disturb(
-                sentence, rng, rng.choice((1, 2)) if held_out else rng.choice((0, 0, 1, 1, 2, 3)), held_out
+                sentence, rng, rng.choice((1, 2)) if held_out else rng.choice((0, 1, 1, 1, 2, 3)), held_out
             )
             sentence = sentence.lower() if rng.random() < 0.2 else sentence
         made.append((sentence, findings))
     return made
-
-
-def _zones(rng: Random) -> tuple[int, ...]:
-    """Six bits, not all zero: any code, or one built side by side, where one side is often free."""
-    while True:
-        left = rng.randrange(8) if rng.random() < 0.75 else 0
-        right = rng.randrange(8) if rng.random() < 0.75 else 0
-        if left or right:
-            return tuple((side >> level) & 1 for side in (left, right) for level in range(3))
 
 
 def _pattern(rng: Random) -> Example:
@@ -99,9 +90,7 @@ def _pattern(rng: Random) -> Example:
     if rng.random() < 0.03:
         count = rng.choice((None, 0))
         return Findings("chest", (0,) * 6, count).caption(), Findings("chest", (0,) * 6, count)
-    zones = _zones(rng)
-    sides = [side for side, bits in zip(SIDES, (zones[:3], zones[3:]), strict=True) if any(bits)]
-    lateral, places = _typed_places(zones, sides, rng)
+    lateral, places, zones = _short_of_words(rng) if rng.random() < 0.2 else _in_full(rng)
     count = None if rng.random() < 0.15 else rng.choice((1, 1, 2, 2, 2, 3, 3, 4, 5, 6))
     clauses = [f"{lateral} pulmonary infection"]
     if count is not None:
@@ -113,45 +102,62 @@ def _pattern(rng: Random) -> Example:
     return comma.join([*clauses, places]) + end, Findings("chest", zones, count)
 
 
-def _typed_places(zones: tuple[int, ...], sides: list[str], rng: Random) -> tuple[str, str]:
-    """Whether it says "Unilateral" or "Bilateral", and the places, with what typists leave out."""
+def _in_full(rng: Random) -> tuple[str, str, tuple[int, ...]]:
+    """Which of "Unilateral" and "Bilateral", the places with their levels and sides, and the bits."""
+    zones = _zones(rng)
     bits = dict(zip(SIDES, (zones[:3], zones[3:]), strict=True))
-    both = len(sides) == 2
-    lateral = "Bilateral" if both else "Unilateral"
-    way = rng.random()
-    if way < 0.05 and both and bits["left"] == bits["right"]:
-        # a bare side takes the other's levels
-        bare = rng.choice(SIDES)
-        phrases = [f"{side} lung" if side == bare else f"{_levels(bits[side], rng)} {side} lung" for side in SIDES]
-        if all(zones) and rng.random() < 0.3:
-            phrases = [f"{side} lung" for side in SIDES]
-        return lateral, " and ".join(phrases)
-    if way < 0.1 and not both:
-        # MosMedData+: the other side, bare, is free
-        phrases = [f"{_levels(bits[side], rng)} {side} lung" if side in sides else f"{side} lung" for side in SIDES]
-        return lateral, " and ".join(phrases)
-    if way < 0.15 and both:
-        # one side unsaid: the one that is not named otherwise
-        lost = rng.choice(SIDES)
-        phrases = [f"{_levels(bits[side], rng)} {'' if side == lost else side + ' '}lung" for side in SIDES]
-        return lateral, " and ".join(phrases)
-    if way < 0.18 and not both and all(bits[sides[0]]):
-        return lateral, f"{sides[0]} lung"
-    if way < 0.25:
-        lateral = "Bilateral" if rng.random() < 0.5 else "Unilateral"
-    lung = "" if rng.random() < 0.25 else " lung"
-    order = sides if rng.random() < 0.9 else sides[::-1]
-    phrases = [f"{_levels(bits[side], rng)} {side}" for side in order]
-    link = rng.choice((" and ", " and ", " and ", " and ", " lung, ", "  and "))
-    return lateral, (lung + link if link[1:5] != "lung" else link).join(phrases) + (
-        " lung" if rng.random() < 0.97 else ""
-    )
+    sides = [side for side in SIDES if any(bits[side])]
+    lateral = "Bilateral" if len(sides) == 2 else "Unilateral"
+    if rng.random() < 0.07:
+        lateral = rng.choice(("Bilateral", "Unilateral"))
+    if rng.random() < 0.1:
+        sides.reverse()
+    link = rng.choice((" lung and ", " lung and ", " lung and ", " and ", " lung, "))
+    places = link.join(f"{_levels(bits[side], rng)} {side}" for side in sides)
+    return lateral, places + (" lung" if rng.random() < 0.97 else ""), zones
+
+
+def _short_of_words(rng: Random) -> tuple[str, str, tuple[int, ...]]:
+    """As :func:`_in_full`, with a side or the levels of one unsaid."""
+    one, other = rng.sample(SIDES, 2)
+    levels = _zones(rng, sides=1)
+    way = rng.randrange(6)
+    if way == 0:  # a bare side takes the other's levels
+        said = {one: f"{_levels(levels, rng)} {one} lung", other: f"{other} lung"}
+        return "Bilateral", " and ".join(said[side] for side in SIDES), levels * 2
+    if way == 1:  # or is free (MosMedData+)
+        said = {one: f"{_levels(levels, rng)} {one} lung", other: f"{other} lung"}
+        return "Unilateral", " and ".join(said[side] for side in SIDES), _at(one, levels)
+    if way == 2:  # a side unsaid is the one not named otherwise
+        others = _zones(rng, sides=1)
+        said = {one: f"{_levels(levels, rng)} {one} lung", other: f"{_levels(others, rng)} lung"}
+        zones = tuple(a | b for a, b in zip(_at(one, levels), _at(other, others), strict=True))
+        return "Bilateral", " and ".join(said[side] for side in SIDES), zones
+    if way == 3:  # both bare
+        link = rng.choice((" and ", " lung and "))
+        return rng.choice(("Bilateral", "Unilateral")), f"{link.join(SIDES)} lung", (1,) * 6
+    if way == 4:
+        return "Unilateral", f"{one} lung", _at(one, (1, 1, 1))
+    return "Unilateral", f"{_levels(levels, rng)} and {one} lung", _at(one, levels)
+
+
+def _zones(rng: Random, sides: int = 2) -> tuple[int, ...]:
+    """Bits of both sides, one of them often free; or of one. Not all are zero."""
+    while True:
+        codes = [rng.randrange(8) if sides == 1 or rng.random() < 0.75 else 0 for _ in range(sides)]
+        if any(codes):
+            return tuple((code >> level) & 1 for code in codes for level in range(3))
+
+
+def _at(side: str, levels: tuple[int, ...]) -> tuple[int, ...]:
+    """The six bits of the levels of one side."""
+    return (*levels, 0, 0, 0) if side == "left" else (0, 0, 0, *levels)
 
 
 def _levels(bits: tuple[int, ...], rng: Random) -> str:
     """The levels of one side, as typed."""
     if all(bits) and rng.random() < 0.5:
-        return "all" if rng.random() < 0.9 else f"all {rng.choice(LEVELS)}"
+        return rng.choice(("all",) * 8 + (f"all {rng.choice(LEVELS)}", f"{rng.choice(LEVELS)} all"))
     names = [level for level, bit in zip(LEVELS, bits, strict=True) if bit]
     if rng.random() < 0.12:
         rng.shuffle(names)
@@ -230,7 +236,7 @@ def _nothing(rng: Random) -> str:
 def _polyps(rng: Random) -> Example:
     """Polyps as "two small white round polyp, located in top left, right of the image", or canonical."""
     chosen = [0] * 9
-    for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 4, 6, 9))):
+    for _ in range(rng.choice((1, 1, 1, 1, 2, 2, 2, 3, 3, 5, 9))):
         chosen[rng.randrange(9)] = 1
     names = [name for name, bit in zip(POLYP, chosen, strict=True) if bit]
     count = None if rng.random() < 0.2 else min(len(names) + rng.choice((0, 0, 0, 1)), 9)

@@ -23,9 +23,9 @@ _SIDES = ("left", "right")
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEAR = {letter: row[max(i - 1, 0) : i] + row[i + 1 : i + 2] for row in _ROWS for i, letter in enumerate(row)}
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-# orders of (laterality, count, places); and of (levels, side, lung)
+# orders of (laterality, count, places); and of (levels, side, lung), None: the side after the first level
 _CLAUSES = {False: ((1, 0, 2), (2, 0, 1), (0, 2, 1)), True: ((1, 2, 0), (2, 1, 0))}
-_PHRASES = {False: ((1, 0, 2), (1, 2, 0), (0, 1, 2)), True: ((2, 1, 0), (0, 2, 1))}
+_PHRASES = {False: ((0, 1, 2), (1, 0, 2), (1, 2, 0), (2, 1, 0), None), True: ((2, 0, 1), (0, 2, 1))}
 
 
 def is_held_out(form: str) -> bool:
@@ -41,7 +41,7 @@ def misspell(word: str, rng: Random, held_out: bool = False) -> str:
     known = KEYS if word in KEYS else KEYS | {word}
     for _ in range(20):
         form = _edit(word, rng)
-        if len(word) > 4 and rng.random() < 0.2:
+        if len(word) > 4 and rng.random() < 0.3:
             form = _edit(form, rng)
         if form != word and is_held_out(form) == held_out:
             nearest = repair(form, known)
@@ -99,16 +99,19 @@ def reorder(sentence: str, rng: Random, held_out: bool = False) -> str:
     if len(phrases) == 2 and rng.random() < 0.5:
         phrases.reverse()
     order = rng.choice(_PHRASES[held_out])
-    clauses[-1] = " and ".join(_turn(phrase, order) for phrase in phrases)
+    mixed = not held_out and rng.random() < 0.3
+    clauses[-1] = " and ".join(_turn(p, rng.choice(_PHRASES[held_out]) if mixed else order) for p in phrases)
     if len(clauses) == 3 and (held_out or rng.random() < 0.5):
         clauses = [clauses[i] for i in rng.choice(_CLAUSES[held_out])]
     return ", ".join(clauses) + "."
 
 
-def _turn(phrase: str, order: tuple[int, ...]) -> str:
-    """A phrase of levels, side and "lung" in another order."""
+def _turn(phrase: str, order: tuple[int, ...] | None) -> str:
+    """A phrase of levels, side and "lung" in another order; None: the side after the first level."""
     words = phrase.split()
     if len(words) < 3 or words[-1] != "lung" or words[-2] not in _SIDES or not set(words[:-2]) <= _LEVELS:
         return phrase
+    if order is None:
+        return " ".join((words[0], words[-2], *words[1:-2], words[-1]))
     parts = (" ".join(words[:-2]), words[-2], words[-1])
     return " ".join(parts[i] for i in order)

@@ -11,7 +11,7 @@ sentence never becomes [UNK]. Ids are padded with 0 at the end and always hold t
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,9 @@ from tokenizers import models, normalizers, pre_tokenizers
 from common.errors import UserError
 
 VOCABULARY = "vocab.txt"
-# All canonical sentences fit (the longest, nine polyps in nine places, has 36 tokens), and all of QaTa-COV19's.
-LENGTH = 40
+# All canonical sentences fit (the longest, nine polyps in nine places, has 36 tokens), and all of QaTa-COV19
+# (26) and Kvasir-SEG (39).
+LENGTH = 48
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
@@ -30,23 +31,22 @@ class Tokenizer:
     """WordPiece of one vocabulary, to rows of ``length`` ids.
 
     Args:
-        vocabulary: a BERT ``vocab.txt``: one piece a line, its number the id; the first is ``[PAD]``.
+        pieces: of a BERT, each at the place of its id; the first is ``[PAD]``.
         length: tokens of a row.
 
     Attributes:
         vocab_size: ids are below it.
-
-    Raises:
-        UserError: the file is not such a vocabulary.
     """
 
-    def __init__(self, vocabulary: Path, length: int = LENGTH) -> None:
-        self.vocabulary = vocabulary
+    def __init__(self, pieces: Sequence[str], length: int = LENGTH) -> None:
         self.length = length
-        pieces = _pieces(vocabulary)
         self.vocab_size = len(pieces)
-        self._cls, self._sep = pieces["[CLS]"], pieces["[SEP]"]
-        self._pipeline = pipeline(pieces)
+        self._cls, self._sep = pieces.index("[CLS]"), pieces.index("[SEP]")
+        # without special tokens: a sentence cannot write one
+        ids = {piece: number for number, piece in enumerate(pieces)}
+        self._pipeline = Pipeline(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
+        self._pipeline.normalizer = normalizers.BertNormalizer(lowercase=True)
+        self._pipeline.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
 
     @classmethod
     def of(cls, source: str = "compact", length: int = LENGTH) -> Tokenizer:
@@ -56,10 +56,13 @@ class Tokenizer:
             source: as ``pretrained`` of the encoder: ``"compact"``, a folder with a ``vocab.txt``, or a Hugging
                 Face name that is looked up in the local hub cache. Nothing is downloaded.
             length: tokens of a row.
+
+        Raises:
+            UserError: there is no such file, or it is no vocabulary of a BERT.
         """
         from common.networks.checkpoints import find_file
 
-        return cls(find_file(source, (VOCABULARY,), "vocabulary"), length)
+        return cls(_read(find_file(source, (VOCABULARY,), "vocabulary")), length)
 
     def ids(self, sentence: str) -> list[int]:
         """Ids of a sentence as long as they are: [CLS], its pieces, [SEP]."""
@@ -84,23 +87,13 @@ class Tokenizer:
         return np.array(ids + [0] * (self.length - len(ids)), dtype=np.int64)
 
 
-def pipeline(pieces: dict[str, int]) -> Pipeline:
-    """The WordPiece of ``tokenizers`` as BERT has it, without special tokens: a sentence cannot write one."""
-    made = Pipeline(models.WordPiece(pieces, unk_token="[UNK]", max_input_chars_per_word=100))
-    made.normalizer = normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return made
-
-
-@lru_cache(maxsize=8)
-def _pieces(path: Path) -> dict[str, int]:
-    """Pieces and their ids."""
+def _read(path: Path) -> list[str]:
+    """The pieces in a BERT's ``vocab.txt``, one a line."""
     try:
-        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        pieces = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable vocabulary; fetch it again") from error
-    pieces = {line: number for number, line in enumerate(lines)}
-    if pieces.get("[PAD]") != 0 or len(pieces) != len(lines) or not all(name in pieces for name in _SPECIAL):
+    if pieces[0] != "[PAD]" or len(set(pieces)) != len(pieces) or not set(_SPECIAL) <= set(pieces):
         raise UserError(
             f"{path}: not a BERT vocabulary: it needs one piece a line, none twice, {', '.join(_SPECIAL)} among "
             "them and [PAD] first; use the encoder's own vocab.txt"
