@@ -106,7 +106,7 @@ def new_bundle(name: str, template: Path | None = None) -> Path:
         write_json(path, content)
     card = bundle / "docs" / "README.md"
     text = card.read_text(encoding="utf-8")
-    empty = re.sub(r"<!-- numbers:.*?<!-- /numbers -->", f"<!-- numbers:{name} -->\nNot measured yet.\n<!-- /numbers -->",
-                   text, flags=re.DOTALL)  # fmt: skip
+    numbers = f"<!-- numbers:{name} -->\nNot measured yet.\n<!-- /numbers -->"
+    empty = re.sub(r"<!-- numbers:.*?<!-- /numbers -->", numbers, text, flags=re.DOTALL)
     card.write_text(empty, encoding="utf-8")
     return bundle

@@ -34,7 +34,8 @@ def test_a_new_bundle_is_in_step_and_keeps_what_is_its_own(template):
     bundle = new_bundle("my_method", template)
     assert differences(bundle, template) == []
     assert json.loads((bundle / "configs" / "metadata.json").read_text())["name"] == "my_method"
-    assert "<!-- numbers:my_method -->\nNot measured yet.\n<!-- /numbers -->" in (bundle / "docs" / "README.md").read_text()
+    card = (bundle / "docs" / "README.md").read_text()
+    assert "<!-- numbers:my_method -->\nNot measured yet.\n<!-- /numbers -->" in card
     change(bundle / "configs" / "train.json", "network_def", {"_target_": "UNet"})
     change(bundle / "configs" / "train.json", "train::random_transforms", [])
     assert differences(bundle, template) == []
