@@ -23,13 +23,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print zones in the picture's sides and the patient's, count, canonical sentence and warnings."""
+    """Print zones and the canonical sentence, each in the picture's sides and the patient's, count and warnings."""
     found = parse(args.sentence, args.laterality, args.grammar).check()
     print(f"places:    {places(found)}")
     if found.grammar == "chest" and any(found.zones):
         print(f"           {places(found.mirrored(), 'patient')}")
     print(f"count:     {'not stated' if found.count is None else found.count}")
-    print(f"canonical: {found.caption()}")
+    if args.laterality == "patient":
+        print(f"understood (patient's sides): {found.caption('patient')}")
+    print(f"for the network (sides of the picture): {found.caption()}")
     for warning in found.warnings:
         print(f"warning:   {warning}")
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from common.errors import UserError
 from common.prompts import chest, polyp
+from common.prompts.doubts import other_sides
 from common.prompts.findings import Findings, Grammar, Laterality
 from common.prompts.words import mirror_words
 
@@ -51,6 +52,9 @@ def _check(sentence: str, laterality: str, grammar: str) -> None:
 
 @lru_cache(maxsize=20_000)
 def _parse(sentence: str, laterality: Laterality, grammar: Grammar) -> Findings:
+    declared = other_sides(sentence, laterality) if grammar == "chest" else ()
+    if declared:
+        return Findings(grammar, (0,) * 6, unreadable=declared)
     found = _GRAMMARS[grammar](sentence)
     return found.mirrored() if laterality == "patient" and found.understood else found
 
@@ -74,4 +78,6 @@ def prepare(sentence: str, laterality: Laterality, grammar: Grammar, captions: L
     if captions != "original":
         raise UserError(f"captions {captions!r} is unknown; use 'canonical' or 'original'")
     _check(sentence, laterality, grammar)
+    if grammar == "chest" and (declared := other_sides(sentence, laterality)):
+        raise UserError(f"sentence not understood: {', '.join(declared)}; give it with the other laterality")
     return mirror_words(sentence) if laterality == "patient" else sentence

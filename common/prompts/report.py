@@ -15,17 +15,20 @@ goes
 lesion is
   one only if the whole sentence is nothing but places ("left lower lobe").
 
-An unknown word refuses the sentence, for it could carry a place or a denial.
+An unknown word refuses the sentence, for it could carry a place or a denial; so do phrases of :mod:`.doubts`, a
+question that names a place, an exception to what is asserted ("bilateral opacities except the left apex"), and a
+lesion in a part of which the sentence says that it is free.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from common.prompts import doubts
 from common.prompts.findings import Findings
-from common.prompts.phrases import mark
+from common.prompts.phrases import mark, mask
 from common.prompts.places import LOW, WHOLE, Place, hilar, only_lungs, places
 from common.prompts.places import WORDS as PLACES
 from common.prompts.vocabulary import ELSEWHERE, FILL, FINDINGS, VAGUE
@@ -33,10 +36,11 @@ from common.prompts.words import SIDES, repair
 
 _TRIGGERS = {"NEG": "denied", "HYP": "open", "HIST": "past", "PREV": "past", "NOT": "denied"}
 _BACKWARD = ("POSTNEG", "POSTHYP")
+_DENIES = ("NEG", "NOT")
 _RESET = ("RESET", "but", "however", "although", "though", "while", "whereas", "otherwise", "which", "yet")
 _LIST = (",", "and", "or", "/", "(", ")", ":", "versus", "vs", "with")
 _MARKS = frozenset(
-    (*_TRIGGERS, *_BACKWARD, *_RESET, "PERSIST", "PARTLY", "STUDY", "ORGAN", "NORMAL", "ARTEFACT", "BOTH")
+    (*_TRIGGERS, *_BACKWARD, *_RESET, "PERSIST", "PARTLY", "STUDY", "ORGAN", "NORMAL", "ARTEFACT", "EITHER", "BOTH")
 )
 _EXIST = ("there", "PERSIST")
 _PERSIST = frozenset(
@@ -51,13 +55,20 @@ _CLOSING = frozenset(
 _VERBS = frozenset(("is", "are", "was", "were", "has", "have", "shows", "show", "appears", "appear", *_CLOSING))
 _HEDGES = frozenset(
     ("may", "might", "could", "possible", "possibly", "probable", "probably", "likely", "questionable", "suspected",
-     "suggesting", "suggest", "suggests", "suggestive", "concerning", "suspicious", "perhaps", "maybe", "question")
+     "suggesting", "suggest", "suggests", "suggestive", "concerning", "suspicious", "perhaps", "maybe", "question",
+     "consider", "considered", "consideration", "should", "would", "possibility", "potential", "potentially")
 )  # fmt: skip
 _EFFUSION = frozenset(
     ("effusion", "effusions", "fluid", "hemothorax", "blunting", "blunted", "loculation", "loculated")
 )
 # every word that is understood here
 KNOWN = FINDINGS | VAGUE | ELSEWHERE | FILL | PLACES | _HEDGES | _PERSIST | _VERBS | {"not", "than", "s"}
+# what a lesion may be said not to be without a doubt whether it is there: "not definitively calcified", "not as dense"
+_NOT_SO = frozenset(
+    ("changed", "new", "large", "larger", "small", "smaller", "well", "defined", "dense", "calcified", "specific",
+     "typical", "severe", "increased", "decreased", "improved", "worse", "prominent", "acute", "enlarged", "obscuring",
+     "silhouetting", "associated", "PERSIST", "STUDY")
+)  # fmt: skip
 # what may stand beside a place in a sentence that is nothing but places
 _POINTING = frozenset(
     ("the", "of", "in", "at", "a", "area", "region", "part", "side", "sided", "portion", "zone", "within", "patient",
@@ -65,6 +76,10 @@ _POINTING = frozenset(
 )  # fmt: skip
 # words worth mending; others are reported as they are
 _MENDED = frozenset((*SIDES, "lung", "lungs", "lobe", "base", "upper", "lower", "middle", "effusion", "opacity"))
+
+
+# (side, level) of zones, and the stems of the findings that are there, or are not (none: nothing is)
+Claim = tuple[frozenset[tuple[str, int]], frozenset[str]]
 
 
 @dataclass
@@ -101,18 +116,33 @@ def read(sentence: str) -> Findings:
     warnings: list[str] = []
     unreadable: list[str] = []
     homeless: list[str] = []
+    there: list[Claim] = []
+    free: list[Claim] = []
+    placed_only: list[str] = []
+    parts: list[_Part] = []
     sentence = html.unescape(sentence)
     text = re.sub(r"\b([LR])\b(?=[ -])", lambda m: {"L": "left", "R": "right"}[m.group()], sentence)
-    for part in re.split(r"(?<!\d)\.|\.(?!\d)|[;!?\n]", text.lower()):
+    text = re.sub(r"\b(vs|lt|rt)\.", r"\1 ", text.lower())
+    for part in re.split(r"(?<!\d)\.|\.(?!\d)|[;!?\n]", text):
         found = _Part(part)
+        parts.append(found)
         unreadable += found.unreadable
         homeless += found.homeless
         warnings += found.warnings
+        there += found.there
+        free += found.free
+        placed_only += part.split() if found.zones and found.only_places else []
         for side, level in found.zones:
             zones[3 * SIDES.index(side) + level] = 1
+    if placed_only and not all(part.only_places for part in parts):
+        unreadable += [*placed_only, "(what is there?)"]
+    if any(_contradict(lesion, clear) for lesion in there for clear in free):
+        unreadable += [*_sides_named(text), "(there or not?)"]
+    if "?" in text and any(part.placed for part in parts):
+        unreadable.append("(a question)")
     if homeless and not any(zones):
         unreadable += [*homeless, "(no place)"]
-    if not re.search(r"[a-z]", text.lower()):
+    if not re.search(r"[a-z]", text):
         unreadable.append("(no words)")
     if unreadable:
         return Findings("chest", (0,) * 6, warnings=tuple(warnings), unreadable=tuple(dict.fromkeys(unreadable)))
@@ -127,17 +157,32 @@ class _Part:
         self.homeless: list[str] = []
         self.warnings: list[str] = []
         self.zones: set[tuple[str, int]] = set()
+        self.there: list[Claim] = []
+        self.free: list[Claim] = []
         words = self._words(text)
-        self.units = _cut(words)
+        self.units, denials = _cut(words)
         self.doubtful = "ARTEFACT" in words
         for unit in self.units:
             unit.places, mixed = places(unit.words)
             self.unreadable += mixed
+        self.only_places = all(
+            unit.status == "asserted" and all(word in PLACES or word in _POINTING for word in unit.words)
+            for unit in self.units
+        )
+        doubtful = doubts.raw(text) + doubts.masked(mask(text))
+        self.placed = self._places_a_lesion()
+        if (doubtful or denials) and self.placed:
+            self.unreadable += [*doubtful, *denials, "(there or not?)"]
         if not self.unreadable:
             self._judge()
             self._join()
         if not self.unreadable:
             self._collect()
+
+    def _places_a_lesion(self) -> bool:
+        """Whether there are a place and a lesion, whatever is said of them."""
+        placed = any(place.sides or place.levels or place.plural for unit in self.units for place in unit.places)
+        return placed and any(unit.has(FINDINGS) or unit.has(VAGUE) or unit.bare_place for unit in self.units)
 
     def _words(self, text: str) -> list[str]:
         """The words, phrases replaced by marks, unknown ones mended or reported."""
@@ -230,27 +275,94 @@ class _Part:
 
     def _collect(self) -> None:
         lesions = any(unit.lesion for unit in self.units)
-        only_places = all(
-            unit.status == "asserted" and all(word in PLACES or word in _POINTING for word in unit.words)
-            for unit in self.units
-        )
         for i, unit in enumerate(self.units):
+            if unit.status == "unsure" and unit.lesion and not unit.places and self._bare_asserted():
+                self.unreadable += self._told(unit, "(denied or not?)")
             if unit.status == "unsure" and unit.places and (unit.lesion or unit.bare_place):
                 self.unreadable += self._told(unit, "(denied or not?)")
-            if unit.link == "NOT" and unit.has(("NORMAL",)):
+            self._free(unit)
+            free = unit.places and not unit.has(FINDINGS)
+            if unit.has(("NORMAL",)) and (unit.link == "NOT" or (unit.link == "NEG" and free)):
                 self.unreadable += ["not", "normal", "(what is there?)"]
+            if self._said_of_lesion_before(i):
+                self.unreadable += [*(word for word in unit.words if word.islower()), "(there or not?)"]
             if unit.status != "asserted":
                 continue
-            if unit.lesion:
+            if unit.bare_place and unit.has(_CLOSING) and i and self.units[i - 1].status == "denied":
+                self.unreadable += self._told(unit, "(what is there?)")  # "absent on the left, present on the right"
+            if self._excepted(i) or self._alternative(i) or self._denied_beside(i):
+                self.unreadable += self._told(unit, "(there or not?)")
+            elif unit.lesion:
                 self._lesion(unit)
             elif unit.bare_place and unit.link == "RESET":
                 self._take(unit, unit)  # "clear except in the left lower lobe"
             elif unit.bare_place and unit.link == "which" and self._lesion_without_place(self.units[i - 1]):
                 self._take(unit, self.units[i - 1])  # "opacity which appears to be in the left lower lobe"
-            elif unit.bare_place and (only_places or (lesions and self._shares_lesion(i))):
+            elif unit.bare_place and (self.only_places or (lesions and self._shares_lesion(i))):
                 self._take(unit, unit)
             elif unit.bare_place and not self._absorbed(i) and not all(only_lungs(place) for place in unit.places):
                 self.unreadable += self._told(unit, "(what is there?)")
+
+    def _bare_asserted(self) -> bool:
+        """Whether a place in a lung stands without its lesion: that of "right, not left, opacity"."""
+        places = (
+            place for unit in self.units if unit.status == "asserted" and unit.bare_place for place in unit.places
+        )
+        return any(place.sides or place.levels for place in places)
+
+    def _free(self, unit: Unit) -> None:
+        """Note the zones of which a unit says that nothing, or not its finding, is there."""
+        if unit.has(ELSEWHERE) or unit.has(("ORGAN",)) or unit.has(VAGUE - {"involvement"}):
+            return
+        stems = _stems(unit)
+        if unit.status == "denied" or (unit.status == "asserted" and unit.has(("NORMAL",)) and not stems):
+            # "but not its apex": of either side
+            named = [place for place in unit.places if place.sides or place.levels or place.plural]
+            zones = {zone for place in named for zone in _zones(replace(place, sides=place.sides or set(SIDES)), unit)}
+            self.free.append((frozenset(zones), stems))
+
+    def _said_of_lesion_before(self, i: int) -> bool:
+        """Whether a unit without place and finding denies an earlier lesion, or makes it unlikely: "not real"."""
+        unit = self.units[i]
+        if unit.places or unit.has(FINDINGS) or not any(u.lesion and u.places for u in self.units[:i]):
+            return False
+        if unit.has(("PARTLY",)):
+            return True
+        known = unit.has((*_BACKWARD, "NORMAL")) or unit.has(ELSEWHERE)
+        return unit.link == "NOT" and not known and not unit.has(_NOT_SO)
+
+    def _excepted(self, i: int) -> bool:
+        """Whether a unit is an exception to what is asserted: "both lungs except the left apex"."""
+        unit, before = self.units[i], self.units[max(0, i - 1)]
+        if unit.link != "RESET" or before.has(("NORMAL",)) or not (unit.places or unit.lesion):
+            return False
+        lesion = any(other.status == "asserted" and other.lesion for other in self.units[:i])
+        if before.status != "asserted":
+            return lesion and unit.bare_place
+        return lesion or (bool(before.places) and not before.has(ELSEWHERE))
+
+    def _alternative(self, i: int) -> bool:
+        """Whether a unit is one of two sides, or something else than a lesion: "left or right base", "versus rib"."""
+        unit, before = self.units[i], self.units[max(0, i - 1)]
+        if unit.has(("EITHER",)):
+            return bool(unit.places)
+        if (
+            unit.link in ("versus", "vs")
+            and before.lesion
+            and not unit.lesion
+            and (unit.has(ELSEWHERE) or unit.has(("ORGAN",)))
+        ):
+            return True
+        sides, others = ({side for place in u.places for side in place.sides} for u in (unit, before))
+        return unit.link in ("or", "/", "versus", "vs") and bool(sides and others) and sides != others
+
+    def _denied_beside(self, i: int) -> bool:
+        """Whether what lies at this bare place is denied only at another: "right and not left base opacity"."""
+        unit, after = self.units[i], self.units[min(i + 1, len(self.units) - 1)]
+        if not unit.bare_place or after.link not in ("NOT", "NEG") or not after.lesion:
+            return False
+        sides, others = ({side for place in u.places for side in place.sides} for u in (unit, after))
+        return bool(sides and others) and not sides & others
 
     def _lesion(self, unit: Unit) -> None:
         placed = [place for place in unit.places if not only_lungs(place)]
@@ -292,31 +404,58 @@ class _Part:
         """Note the zones of a unit's places."""
         placed = [place for place in unit.places if not only_lungs(place)]
         for place in placed or unit.places:
-            sides = place.sides or (set(SIDES) if only_lungs(place) and place.plural else set())
-            if not sides:
+            zones = _zones(place, lesion)
+            if not zones:
                 self.unreadable += [*place.words, "(which side?)"]
-            levels = place.levels or ({LOW} if lesion.has(_EFFUSION) else WHOLE)
-            self.zones |= {(side, level) for side in sides for level in levels}
+            self.zones |= zones
+            self.there.append((frozenset(zones), _stems(lesion)))
         hedged = [word for word in unit.words if word in _HEDGES]
         if hedged:
             self.warnings.append(f"said with reserve: {hedged[0]!r}")
 
     def _told(self, unit: Unit, why: str) -> list[str]:
-        return [*(word for place in unit.places for word in place.words), why]
+        named = [word for place in unit.places for word in place.words]
+        return [*(named or [word for word in unit.words if word.islower()]), why]
 
 
-def _cut(words: list[str]) -> list[Unit]:
+def _cut(words: list[str]) -> tuple[list[Unit], list[str]]:
+    """The units, and notes on a denial or the like of nothing ("left: none") or of a denial ("not without")."""
     units = [Unit("")]
+    denials: list[str] = []
     for word in words:
         if word in _TRIGGERS or word in _LIST or word in _RESET:
             # a mark at once after a link takes its place: ", no", "and without"
             if not units[-1].words and not (units[-1].link in _TRIGGERS and word not in _TRIGGERS):
+                if units[-1].link in _DENIES and word in _DENIES:
+                    denials.append("(denied twice)")
                 units[-1].link = word
             else:
                 units.append(Unit(word))
         else:
             units[-1].words.append(word)
-    return [unit for unit in units if unit.words]
+    denials += [f"(what is {_TRIGGERS[unit.link]}?)" for unit in units if unit.link in _TRIGGERS and not unit.words]
+    return [unit for unit in units if unit.words], denials
+
+
+def _zones(place: Place, lesion: Unit) -> set[tuple[str, int]]:
+    """The zones of a place, at which a unit's lesion is: effusions are low."""
+    sides = place.sides or (set(SIDES) if only_lungs(place) and place.plural else set())
+    levels = place.levels or ({LOW} if lesion.has(_EFFUSION) else WHOLE)
+    return {(side, level) for side in sides for level in levels}
+
+
+def _stems(unit: Unit) -> frozenset[str]:
+    return frozenset(word[:5] for word in unit.words if word in FINDINGS)
+
+
+def _contradict(lesion: Claim, clear: Claim) -> bool:
+    """Whether a lesion reaches into zones that are free of it; what lies within them is an exception to the rule."""
+    (there, what), (free, denied) = lesion, clear
+    return bool(there & free) and not there < free and (not denied or bool(denied & what))
+
+
+def _sides_named(text: str) -> list[str]:
+    return [word for word in re.findall(r"[a-z]+", text) if word in PLACES]
 
 
 def _restarts(unit: Unit) -> bool:

@@ -70,7 +70,7 @@ a abd abnormal about above abuse accentuated accessory accident accounting aceta
 acknowledged across active acuity acute addition additional additionally adequately adjacent admit
 admitted advanced aerated affecting after again against age ago air airway airways alignment all alleged
 allergic allogeneic allowing along already also altered alternatively alveolar am aml among amount
-amputation an anemia anesthesia annular another anterior anteriorly anticipated anxiety any ap apnea
+amputation an anatomic anatomical anemia anesthesia annular another anterior anteriorly anticipated anxiety any ap apnea
 apparent appear appearance appearing appears appendage appreciable appreciated approach appropriate
 approximately approximating are area areas arising around arrest arthroplasty as asbestos ascending
 aspect aspects aspergilloma assault assess assessment assist assisted associated asthma asymmetric
@@ -141,7 +141,7 @@ myocardial narrow narrowed narrowing nasal nausea near necrotic necrotizing need
 neurostimulator new newer newly nightsweats non noncalcified noncontrast nondisplaced nonemergent
 nonenlarged nonobstructive nonproductive nonsclerotic nonsmoker nonspecific nose notable notably note
 noted notification notified now number numerous obese obesity oblique obliquely obliteration oblong
-obscuration obscure obscured obscures obscuring obstruction obstructive obtain obtained obvious
+obscuration obscure obscured obscures obscuring observer obstruction obstructive obtain obtained obvious
 occasional occluder occupying oedematous of old on once one only onset onto op opaque open opportunity
 ordered ordering organ organizing oriented origin orthopedic osseus osteoarthritis osteodystrophy
 osteomyelitis osteopenic osteoporosis other our out outflow outside outward oval ovarian over overall
@@ -168,7 +168,7 @@ representing represents require requirement reside residual residuals resolve re
 retained retraction retrolisthesis retrosternal reveal revealing reveals reversal review revision
 rheumatoid rhonchi ring room rotated rotation rotator rotatory round rounded routine sacroiliac sacrum
 sagittal same sarcoid sarcoidosis sars satisfactory saturation scan scans scaphoid scattered sched
-scheduled sclerosis sclerotic scoliotic screening screw second secondary section sectional see seen
+scheduled sclerosis sclerotic scoliotic screen screening screw second secondary section sectional see seen
 segment segmental segments seizure semi senescent sensation sent separation septal sequela sequelae
 series setting several severe severely shall shape shaped she shielded shift shifted short shortest
 shortness should show showing shows shrinking shunt side sided significance significant significantly
@@ -189,7 +189,7 @@ traction transposition transverse trapping traumatic treatment triangular tricom
 tuberculous tubular tunneled two type typical u unable uncalcified uncertain unchanged unclear under
 underinflated underlying unfolded unfolding unifocal uniformly unknown unlikely unresponsive until up
 upon upright upward ureteral urgency us use useful uti vagal vague vasculatures vehicle ventral veriphy
-vertigo very via view views viral visible vision visualised visualized vomiting vp wall warranted was we
+vertigo very via view viewer views viral visible vision visualised visualized vomiting vp wall warranted was we
 wedge wedging week weeks well were what wheelchair wheeze wheezes wheezing when where whether while who
 whom whose why widened widening width will withdrawal within woman workup worrisome worse worsened
 worsening would wt x xray xxxx year years yesterday yof you your yr yrs zone

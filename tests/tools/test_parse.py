@@ -11,7 +11,8 @@ def test_both_sides_are_spelled_out(capsys):
         "places:    picture left: lower",
         "           patient right: lower",
         "count:     not stated",
-        "canonical: Unilateral pulmonary infection, lower left lung.",
+        "understood (patient's sides): Unilateral pulmonary infection, lower right lung.",
+        "for the network (sides of the picture): Unilateral pulmonary infection, lower left lung.",
     ]
 
 
@@ -21,6 +22,9 @@ def test_the_pictures_sides_by_choice(capsys):
     assert "picture left: upper, middle, lower\n" in out
     assert "patient right: upper, middle, lower\n" in out
     assert "count:     1\n" in out
+    assert "understood" not in out
+    assert "for the network (sides of the picture): Bilateral pulmonary" not in out
+    assert "for the network (sides of the picture): Unilateral pulmonary infection, one infected area, upper" in out
     assert "warning:   says bilateral but names the left side only\n" in out
 
 
