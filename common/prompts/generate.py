@@ -50,6 +50,7 @@ _BOTH = (
 _ALL = ("{} lung", "entire {} lung", "whole {} lung", "{} hemithorax")
 _SHORT = (("lul", "lml", "lll"), ("rul", "rml", "rll"))
 _HEDGE = ("", "", "", "possible ", "probable ", "likely ", "suspected ")
+_WELL = ("normal", "unremarkable", "intact", "stable")
 _SIZES = ("small", "medium", "large")
 _COLOURS = ("pink", "white", "red", "orange", "yellow", "brown", "purple", "grey")
 _SHAPES = ("round", "oval", "circle", "triangular", "heart", "irregular", "flat", "long", "square", "donut", "ear")
@@ -68,11 +69,14 @@ def examples(seed: int, count: int, typos: bool = True, held_out: bool = False) 
     made = []
     for _ in range(count):
         kind = rng.random()
-        if kind < 0.65:
+        if kind < 0.62:
             sentence, findings = _pattern(rng)
-            if typos and (held_out or rng.random() < 0.4):
+            if typos and (held_out or rng.random() < 0.5):
                 sentence = reorder(sentence, rng, held_out)
-        elif kind < 0.83:
+            if typos and rng.random() < 0.15:
+                # the same words at other positions
+                sentence = f"The {rng.choice(_ORGANS)} is {rng.choice(_WELL)}. {sentence}"
+        elif kind < 0.8:
             sentence, findings = _report(rng)
         else:
             sentence, findings = _polyps(rng)
@@ -90,9 +94,11 @@ def _pattern(rng: Random) -> Example:
     if rng.random() < 0.03:
         count = rng.choice((None, 0))
         return Findings("chest", (0,) * 6, count).caption(), Findings("chest", (0,) * 6, count)
-    lateral, places, zones = _short_of_words(rng) if rng.random() < 0.2 else _in_full(rng)
+    short = rng.random() < 0.2
+    lateral, places, zones = _short_of_words(rng) if short else _in_full(rng)
     count = None if rng.random() < 0.15 else rng.choice((1, 1, 2, 2, 2, 3, 3, 4, 5, 6))
-    clauses = [f"{lateral} pulmonary infection"]
+    # without this clause only what is said in full can be read
+    clauses = [f"{lateral} pulmonary infection"] if short or rng.random() < 0.9 else []
     if count is not None:
         number = str(count) if rng.random() < 0.05 else COUNT_WORDS[count]
         plural = (count > 1) != (rng.random() < 0.1)
@@ -173,7 +179,7 @@ def _report(rng: Random) -> Example:
     parts, zones = [], [0] * 6
     for _ in range(rng.choice((1, 1, 1, 2, 2, 3))):
         kind = rng.random()
-        if kind < 0.65:
+        if kind < 0.62:
             said, bits = _lesion(rng)
             zones = [a | b for a, b in zip(zones, bits, strict=True)]
         else:
@@ -230,7 +236,7 @@ def _nothing(rng: Random) -> str:
         return f"{place} {'are' if place.endswith('lungs') else 'is'} {rng.choice(('clear', 'clear', 'normal'))}"
     if way < 0.75:
         return f"no {side} {rng.choice(('effusion', 'pleural effusion', 'pneumothorax', _name(rng)))}"
-    return f"the {rng.choice(_ORGANS)} is {rng.choice(('normal', 'unremarkable', 'intact', 'stable'))}"
+    return f"the {rng.choice(_ORGANS)} is {rng.choice(_WELL)}"
 
 
 def _polyps(rng: Random) -> Example:
@@ -244,7 +250,7 @@ def _polyps(rng: Random) -> Example:
     if rng.random() < 0.03:
         findings = Findings("polyp", (0,) * 9, rng.choice((None, 0)))
         return findings.caption(), findings
-    if rng.random() < 0.3:
+    if rng.random() < 0.45:
         return findings.caption(), findings
     if rng.random() < 0.3:
         rng.shuffle(names)

@@ -25,7 +25,7 @@ _NEAR = {letter: row[max(i - 1, 0) : i] + row[i + 1 : i + 2] for row in _ROWS fo
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 # orders of (laterality, count, places); and of (levels, side, lung), None: the side after the first level
 _CLAUSES = {False: ((1, 0, 2), (2, 0, 1), (0, 2, 1)), True: ((1, 2, 0), (2, 1, 0))}
-_PHRASES = {False: ((0, 1, 2), (1, 0, 2), (1, 2, 0), (2, 1, 0), None), True: ((2, 0, 1), (0, 2, 1))}
+_PHRASES = {False: ((0, 1, 2), (1, 0, 2), (1, 2, 0), (2, 1, 0), (0, 2, 1), None), True: ((2, 0, 1),)}
 
 
 def is_held_out(form: str) -> bool:
@@ -99,10 +99,12 @@ def reorder(sentence: str, rng: Random, held_out: bool = False) -> str:
     if len(phrases) == 2 and rng.random() < 0.5:
         phrases.reverse()
     order = rng.choice(_PHRASES[held_out])
-    mixed = not held_out and rng.random() < 0.3
+    mixed = not held_out and rng.random() < 0.5
     clauses[-1] = " and ".join(_turn(p, rng.choice(_PHRASES[held_out]) if mixed else order) for p in phrases)
-    if len(clauses) == 3 and (held_out or rng.random() < 0.5):
+    if len(clauses) == 3 and (held_out or rng.random() < 0.65):
         clauses = [clauses[i] for i in rng.choice(_CLAUSES[held_out])]
+    elif len(clauses) == 2 and rng.random() < 0.5:
+        clauses.reverse()
     return ", ".join(clauses) + "."
 
 

@@ -130,7 +130,7 @@ def _train(output: Path, seed: int, steps: int, batch: int, rate: float, log: Ca
     parameters = [*model.parameters(), *objective.parameters()]
     optimizer = torch.optim.AdamW(parameters, rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
-    test = batches(examples(seed + 2, 512), tokenizer, 64)
+    test = batches(examples(seed + 2, 256), tokenizer, 64)
     # sentences without misspellings first: what a word means is learnt sooner from the word itself
     plain = examples(seed, steps // 5 * batch, typos=False)
     typed = examples(seed + 3, (steps - steps // 5) * batch)
@@ -142,15 +142,17 @@ def _train(output: Path, seed: int, steps: int, batch: int, rate: float, log: Ca
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
-        if step % 200 == 0 or step in (50, 100, steps):
+        if step % 250 == 0 or step in (50, 100, steps):
             exact = named(model, test)
             log(f"step {step}/{steps}, {time.monotonic() - start:.0f} s: loss {loss.item():.3f}, "
                 f"sentences named rightly {exact:.1%}")  # fmt: skip
     (output / VOCABULARY).write_text("\n".join(pieces) + "\n", encoding="utf-8")
     config = {"model_type": "bert", **ARCHITECTURES["compact"], "pad_token_id": 0}
+    config["training"] = {"seed": seed, "steps": steps, "batch": batch, "rate": rate}
     (output / "config.json").write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
     state = {key.removeprefix("encoder."): value.half() for key, value in model.state_dict().items()}
-    save_file(state, output / WEIGHTS[0], metadata={"format": "pt", "seed": str(seed), "steps": str(steps)})
+    # one entry only: safetensors writes several in an order that changes from run to run
+    save_file(state, output / WEIGHTS[0], metadata={"format": "pt"})
 
 
 Batch = tuple[torch.Tensor, list[Findings]]

@@ -18,7 +18,8 @@ def test_the_parser_reads_the_same():
     readings = [(sentence, said, parse(sentence, "image", said.grammar)) for sentence, said in made]
     understood = [reading for reading in readings if reading[2].understood]
     assert len(understood) > 0.97 * len(made)
-    differing = [r for r in understood if (r[1].zones, r[1].count) != (r[2].zones, r[2].count)]
+    # without "... pulmonary infection" a sentence is read as a clinician's, without a count
+    differing = [r for r in understood if r[1].zones != r[2].zones or r[2].count not in (None, r[1].count)]
     assert len(differing) < 0.002 * len(made), differing
 
 

@@ -49,7 +49,7 @@ def test_orders():
     assert not made[True] & made[False]
     assert "Lower right" not in made[True]
     assert (
-        "two infected areas, lower lung right and upper middle lung left, Bilateral pulmonary infection." in made[True]
+        "two infected areas, lung lower right and lung upper middle left, Bilateral pulmonary infection." in made[True]
     )
     assert (
         "two infected areas, Bilateral pulmonary infection, left upper middle lung and right lower lung." in made[False]
