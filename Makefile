@@ -21,11 +21,11 @@ demo: .venv/.installed
 	$(BIN)/python -m tools demo --output "$(OUTPUT)" $(if $(DATA),--data "$(DATA)")
 
 test: .venv/.installed lint
-	$(BIN)/python -m pytest -n 2 -m "not full"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not full"
 
 # Slow tests and property tests at full depth too.
 test-full: .venv/.installed lint
-	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n 2
+	HYPOTHESIS_PROFILE=full $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ from common.runtime.workflow import run_bundle
 from .base import BUNDLES, SIZE, Bundle
 
 TEXT_BUNDLES = [name for name in BUNDLES if Bundle(name).json("metadata")["default_prompt"]]
-STEPS = {"max_epochs": 3, "epoch_length": 50}
+STEPS = {"max_epochs": 3, "epoch_length": 40}
 
 
 @pytest.fixture(scope="session")
