@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder for all that is written (demo)")
     parser.add_argument("--data", type=Path, help="a QaTa-COV19-v2 folder: a subset of it instead of phantoms")
-    parser.add_argument("--epochs", type=int, default=4, help="of 100 steps each (4)")
+    parser.add_argument("--epochs", type=int, default=5, help="of 100 steps each (5)")
 
 
 def main(args: argparse.Namespace) -> None:
