@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Tests run in as many workers as there are cores, so each has one thread. With more, threads of one worker wait for
+# those of another: the base tests of a text bundle took seven times as long. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def _real(name: str) -> Path:
     """A folder below CHEST_REFSEG_DATA, or a visible skip."""

@@ -73,7 +73,8 @@ def explain(
     Raises:
         UserError: as of the model; the ground truth cannot be read or has another size.
     """
-    result = model(image, text, laterality)
+    data = model.prepare(image, text, laterality)
+    result = model.finish(data, model.logits([data])[0])
     display = result.meta["display"]
     found = Explanation(
         result=result,
@@ -84,10 +85,6 @@ def explain(
     if not hasattr(model.network, "word_attention"):
         return found
 
-    data = {"image": str(image), "source": str(image)}
-    if text:
-        data |= {"text_prompt": text, "laterality": laterality}
-    data = model.preprocessing(data)
     batch = data["image"].as_tensor()[None].to(model.device)
     weights = model.network.word_attention(batch, data["text"][None].to(model.device))[0].float().cpu()  # (L, h, w)
     tokenizer = next(step.tokenizer for step in model.preprocessing.transforms if isinstance(step, TokenizePromptd))

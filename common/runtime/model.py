@@ -59,34 +59,28 @@ class Segmentation:
         write_mask(self.mask.T, self.meta, Path(path))
 
 
-class Model:
-    """A bundle ready to segment single images.
+class Processing:
+    """What a bundle does before and after its network, to one image; it can be pickled by its arguments alone.
 
     Args:
         folder: the bundle.
         overlays: configuration files of the bundle on top of ``inference.json``, such as ``"demo"``.
-        device: such as ``"cpu"`` or ``"cuda:1"``; None takes the configuration's, a GPU if there is one.
         override: ids of the configuration and their values, such as ``weights="model.pt"``.
 
     Attributes:
+        metadata: the bundle's ``metadata.json``.
         grammar: of its sentences, ``"chest"`` or ``"polyp"``.
         kind: of its images, as :mod:`common.prompts.zones` names it.
         takes_text: whether a sentence makes a difference.
-        amp: whether it computes in half precision, as its evaluator does.
 
     Raises:
-        UserError: the bundle or its weights are not there or do not fit, or there is no such device.
+        UserError: there is no such configuration, or it needs another version of this package.
     """
 
     kind: str = "radiograph"
     takes_text: bool = True
-    amp: bool = False
 
-    def __init__(
-        self, folder: Path, overlays: Sequence[str] = (), device: str | torch.device | None = None, **override: Any
-    ) -> None:
-        if device is not None:
-            override["device"] = device_of(device)
+    def __init__(self, folder: Path, overlays: Sequence[str] = (), **override: Any) -> None:
         files = configuration_files(folder, ["inference", *overlays])
         self.folder = folder
         self.parser = ConfigParser()
@@ -98,23 +92,21 @@ class Model:
         self.grammar: str = self.parser.get_parsed_content("grammar")
         self.kind = kind_of(self.metadata)
         self.takes_text = self.metadata["default_prompt"] != ""
-        self.device: torch.device = self.parser.get_parsed_content("device")
-        self.amp = bool(self.parser.get_parsed_content("amp"))
         self.preprocessing = self.parser.get_parsed_content("preprocessing")
-        self.inferer = self.parser.get_parsed_content("inferer")
         post = self.parser.get_parsed_content("postprocessing")
         self.postprocessing = [step for step in post.transforms if not isinstance(step, SaveImaged)]
-        self.network = self.parser.get_parsed_content("network")
-        load_weights(self.network, self.parser.get_parsed_content("weights"))
-        self.network.eval()
 
-    def __call__(self, image: str | Path, text: str | None = None, laterality: str | None = None) -> Segmentation:
-        """Segment one image.
+    def prepare(self, image: str | Path, text: str | None = None, laterality: str | None = None) -> dict[str, Any]:
+        """Read an image and make it, with its sentence, ready for the network.
 
         Args:
             image: PNG, JPEG, TIFF, NIfTI or DICOM file.
             text: the sentence; None or blank takes the grammar's default, which asserts disease everywhere.
             laterality: whose left the sentence means, ``"patient"`` or ``"image"``; required with a sentence.
+
+        Returns:
+            The data dictionary: ``image`` (C, H, W), where the bundle takes text ``text`` (L,), and
+            ``findings``, what was understood of the sentence (None without one).
 
         Raises:
             UserError: the image cannot be read, or the sentence is not understood or has no laterality.
@@ -125,14 +117,19 @@ class Model:
             data |= {"text_prompt": text, "laterality": laterality}
             if laterality in ("image", "patient"):
                 findings = parse(text, laterality, self.grammar)
+        return {**self.preprocessing(data), "findings": findings}
+
+    def finish(self, data: Mapping[str, Any], logits: torch.Tensor) -> Segmentation:
+        """The mask in the file's own grid.
+
+        Args:
+            data: what :meth:`prepare` gave.
+            logits: the network's of this image, (1, H, W).
+        """
+        findings, data = data["findings"], {key: value for key, value in data.items() if key != "findings"}
+        data["pred"] = logits
+        probability = None
         with torch.no_grad():
-            data = self.preprocessing(data)
-            batch = data["image"][None].to(self.device)
-            # MONAI's engines know half precision on CUDA alone
-            half = self.amp and self.device.type == "cuda"
-            with torch.autocast(self.device.type, dtype=amp_dtype(self.device), enabled=half):
-                data["pred"] = self.inferer(batch, self.network)[0]
-            probability = None
             for step in self.postprocessing:
                 data = step(data)
                 if isinstance(step, Invertd):
@@ -147,6 +144,55 @@ class Model:
             prompt_used=data["prompt_used"] if self.takes_text else "not used",
             meta=dict(data["image"].meta),
         )
+
+
+class Model(Processing):
+    """A bundle ready to segment images.
+
+    Args:
+        folder: the bundle.
+        overlays: configuration files of the bundle on top of ``inference.json``, such as ``"demo"``.
+        device: such as ``"cpu"`` or ``"cuda:1"``; None takes the configuration's, a GPU if there is one.
+        override: ids of the configuration and their values, such as ``weights="model.pt"``.
+
+    Attributes:
+        amp: whether it computes in half precision, as its evaluator does.
+
+    Raises:
+        UserError: the bundle or its weights are not there or do not fit, or there is no such device.
+    """
+
+    amp: bool = False
+
+    def __init__(
+        self, folder: Path, overlays: Sequence[str] = (), device: str | torch.device | None = None, **override: Any
+    ) -> None:
+        if device is not None:
+            override["device"] = device_of(device)
+        super().__init__(folder, overlays, **override)
+        self.device: torch.device = self.parser.get_parsed_content("device")
+        self.amp = bool(self.parser.get_parsed_content("amp"))
+        self.inferer = self.parser.get_parsed_content("inferer")
+        self.weights = Path(self.parser.get_parsed_content("weights"))
+        self.network = self.parser.get_parsed_content("network")
+        load_weights(self.network, str(self.weights))
+        self.network.eval()
+
+    def __call__(self, image: str | Path, text: str | None = None, laterality: str | None = None) -> Segmentation:
+        """Segment one image; arguments and errors are those of :meth:`Processing.prepare`."""
+        data = self.prepare(image, text, laterality)
+        return self.finish(data, self.logits([data])[0])
+
+    def logits(self, prepared: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """The network's logits (B, 1, H, W), on the CPU, of what :meth:`Processing.prepare` gave for B images."""
+        images = torch.stack([data["image"].as_tensor() for data in prepared]).to(self.device)
+        ids = {}
+        if "text" in prepared[0]:
+            ids["text"] = torch.stack([torch.as_tensor(data["text"]) for data in prepared]).to(self.device)
+        # MONAI's engines know half precision on CUDA alone
+        half = self.amp and self.device.type == "cuda"
+        with torch.no_grad(), torch.autocast(self.device.type, dtype=amp_dtype(self.device), enabled=half):
+            return self.inferer(images, self.network, **ids).cpu()
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
