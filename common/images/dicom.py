@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import UserError
+from common.images.header import numbers, text, texts
 from common.images.meta import CT_WINDOW, Picture, check_size, one_line, own_range, scale, shown
 from common.images.orientation import (
     affine_of_letters,
@@ -52,7 +53,7 @@ def read_dicom(path: Path) -> Picture:
     import pydicom
 
     header = pydicom.dcmread(path, force=True, stop_before_pixels=True)
-    _refuse(path, header)
+    refuse_header(path, header)
     dataset = pydicom.dcmread(path, force=True)
     if not dataset.get("PixelData"):
         parametric = "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset
@@ -71,7 +72,7 @@ def read_dicom(path: Path) -> Picture:
         raise UserError(f"{shown(path)}: its pixels have shape {stored.shape}; give one frame of grey values")
     pixels, intensity = _displayed(dataset, stored)
     spacing, spacing_source = _spacing(dataset)
-    letters, orientation_source, affine = _orientation(dataset, spacing)
+    letters, orientation_source, affine = orientation_of(dataset, spacing)
     return Picture(
         pixels,
         display=display_map(*letters),
@@ -84,46 +85,29 @@ def read_dicom(path: Path) -> Picture:
             "spacing_source": spacing_source,
             "stored_dtype": str(stored.dtype.newbyteorder("=")),
             "intensity": intensity,
-            "modality": _text(dataset, "Modality"),
-            "body_part": _text(dataset, "BodyPartExamined"),
-            "view": _text(dataset, "ViewPosition"),
-            "photometric": _text(dataset, "PhotometricInterpretation"),
-            "presentation": _text(dataset, "PresentationIntentType"),
-            "image_type": "\\".join(_texts(dataset, "ImageType")),
-            "sop_class_uid": _text(dataset, "SOPClassUID"),
-            "sop_instance_uid": _text(dataset, "SOPInstanceUID"),
+            "modality": text(dataset, "Modality"),
+            "body_part": text(dataset, "BodyPartExamined"),
+            "view": text(dataset, "ViewPosition"),
+            "photometric": text(dataset, "PhotometricInterpretation"),
+            "presentation": text(dataset, "PresentationIntentType"),
+            "image_type": "\\".join(texts(dataset, "ImageType")),
+            "sop_class_uid": text(dataset, "SOPClassUID"),
+            "sop_instance_uid": text(dataset, "SOPInstanceUID"),
         },
     )
 
 
-def _text(dataset, key: str) -> str:
-    return " ".join(_texts(dataset, key)[:1])
+def refuse_header(path: Path, header) -> None:
+    """Refuse what is no single picture of grey values, before its pixels are read.
 
+    Args:
+        path: The file.
+        header: Its data set with ``file_meta``, without the pixels.
 
-def _texts(dataset, key: str) -> list[str]:
-    """The values of an element as text; empty if it is absent, empty or unreadable."""
-    try:
-        value = dataset.get(key)
-    except Exception:  # a value that its VR does not allow
-        return []
-    if value is None or value == "":
-        return []
-    values = [value] if isinstance(value, str | bytes) or not hasattr(value, "__iter__") else list(value)
-    return [one_line(x) for x in values]
-
-
-def _numbers(dataset, key: str) -> list[float]:
-    """The finite values of an element as floats; empty if one is not."""
-    try:
-        values = [float(x) for x in _texts(dataset, key)]
-    except ValueError:
-        return []
-    return values if np.isfinite(values).all() else []
-
-
-def _refuse(path: Path, header) -> None:
-    """Refuse what is no single picture of grey values, before its pixels are read."""
-    name, modality = shown(path), _text(header, "Modality").upper()
+    Raises:
+        UserError: It is none.
+    """
+    name, modality = shown(path), text(header, "Modality").upper()
     media = str(header.file_meta.get("MediaStorageSOPClassUID", ""))
     if media == _DICOMDIR or "DirectoryRecordSequence" in header:
         raise UserError(f"{name}: a DICOMDIR, which only lists files; name the images")
@@ -131,17 +115,17 @@ def _refuse(path: Path, header) -> None:
         raise UserError(f"{name}: {_NO_PICTURE[modality]} ({modality}), not an image; give the image it belongs to")
     if not any(key in header for key in ("SOPClassUID", "Modality", "Rows", "PhotometricInterpretation")):
         raise UserError(f"{name}: no image that can be read here; convert it to PNG or DICOM")
-    rows, columns = _numbers(header, "Rows"), _numbers(header, "Columns")
+    rows, columns = numbers(header, "Rows"), numbers(header, "Columns")
     if not rows or not columns:
         raise UserError(f"{name}: no pixels ({modality or 'no modality'}); give a DICOM image of grey values")
-    photometric = _text(header, "PhotometricInterpretation")
-    samples = _numbers(header, "SamplesPerPixel") or [1]
+    photometric = text(header, "PhotometricInterpretation")
+    samples = numbers(header, "SamplesPerPixel") or [1]
     if not photometric.startswith("MONOCHROME") or samples[0] != 1:
         kind = {"PALETTE COLOR": "palette colour", "": "no photometric interpretation"}.get(
             photometric, f"colour ({photometric})"
         )
         raise UserError(f"{name}: {kind}; give an image of grey values (MONOCHROME1 or MONOCHROME2)")
-    frames = _numbers(header, "NumberOfFrames") or [1]
+    frames = numbers(header, "NumberOfFrames") or [1]
     if frames[0] > 1:
         raise UserError(f"{name}: {int(frames[0])} frames; give one frame a file")
     check_size(path, int(columns[0]), int(rows[0]))
@@ -175,7 +159,7 @@ def _stored(path: Path, dataset) -> np.ndarray:
 
 def _displayed(dataset, stored: np.ndarray) -> tuple[np.ndarray, str]:
     """Stored values (H, W) to 0..1 as displayed, and what made them: modality LUT, VOI, polarity, padding."""
-    invert = _text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+    invert = text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
     padding = _padding(dataset, stored)
     values = _modality(dataset, stored)
     pixels, intensity = _voi(dataset, stored, values, ~padding if padding.any() else None, invert)
@@ -185,7 +169,7 @@ def _displayed(dataset, stored: np.ndarray) -> tuple[np.ndarray, str]:
 
 def _padding(dataset, stored: np.ndarray) -> np.ndarray:
     """Where the stored values are padding, (H, W) bool (C.7.5.1.1.2)."""
-    ends = (_numbers(dataset, "PixelPaddingValue") + _numbers(dataset, "PixelPaddingRangeLimit"))[:2]
+    ends = (numbers(dataset, "PixelPaddingValue") + numbers(dataset, "PixelPaddingRangeLimit"))[:2]
     if not ends:
         return np.zeros(stored.shape, bool)
     if stored.dtype.kind == "i":  # some writers give the bits of a negative value as unsigned
@@ -198,8 +182,8 @@ def _modality(dataset, stored: np.ndarray) -> np.ndarray:
     """Stored values to the manufacturer's units: the modality LUT, else rescale (C.11.1)."""
     if dataset.get("ModalityLUTSequence"):
         return _lut(dataset, dataset.ModalityLUTSequence[0], stored)[0]
-    slope = (_numbers(dataset, "RescaleSlope") or [1.0])[0] or 1.0
-    intercept = (_numbers(dataset, "RescaleIntercept") or [0.0])[0]
+    slope = (numbers(dataset, "RescaleSlope") or [1.0])[0] or 1.0
+    intercept = (numbers(dataset, "RescaleIntercept") or [0.0])[0]
     if (slope, intercept) == (1.0, 0.0):
         return stored
     return (stored * slope + intercept).astype(np.float32)
@@ -207,7 +191,7 @@ def _modality(dataset, stored: np.ndarray) -> np.ndarray:
 
 def _lut(dataset, item, values: np.ndarray) -> tuple[np.ndarray, int]:
     """``values`` through a LUT of C.11.1.1 or C.11.2.1.1, and its largest possible output."""
-    entries, first, bits = (int(x) for x in _numbers(item, "LUTDescriptor"))
+    entries, first, bits = (int(x) for x in numbers(item, "LUTDescriptor"))
     entries = entries or 2**16
     if first >= 2**15 and values.min() < 0:  # given as the unsigned bits of a negative value
         first -= 2**16
@@ -235,9 +219,9 @@ def _voi(
     if dataset.get("VOILUTSequence"):
         table, full = _lut(dataset, dataset.VOILUTSequence[0], values)
         return scale(table, 0, full, invert=invert), "VOI LUT"
-    centre, width = _numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth")
+    centre, width = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
     if centre and width and width[0] > 0:
-        function = _text(dataset, "VOILUTFunction").upper() or "LINEAR"
+        function = text(dataset, "VOILUTFunction").upper() or "LINEAR"
         if function == "SIGMOID":
             steps = np.clip(-4 * (values.astype(np.float32) - centre[0]) / width[0], -50, 50)
             curve = 1 / (1 + np.exp(steps))
@@ -247,7 +231,7 @@ def _voi(
         middle = centre[0] if exact else centre[0] - 0.5
         if middle - half < high and middle + half > low:
             return scale(values, middle - half, middle + half, invert=invert), "window"
-    bits = int((_numbers(dataset, "BitsStored") or [8 * stored.dtype.itemsize])[0])
+    bits = int((numbers(dataset, "BitsStored") or [8 * stored.dtype.itemsize])[0])
     if bits == 8 and "ModalityLUTSequence" not in dataset:
         ends = _modality(dataset, np.array([-128, 127] if stored.dtype.kind == "i" else [0, 255], np.int16))
         return scale(values, float(ends.min()), float(ends.max()), invert=invert), "full range"
@@ -257,33 +241,33 @@ def _voi(
 def _hounsfield(dataset) -> bool:
     """Whether the values are Hounsfield units: CT with rescale, and no localiser."""
     return (
-        _text(dataset, "Modality") == "CT"
-        and bool(_numbers(dataset, "RescaleIntercept"))
-        and _text(dataset, "RescaleType").upper() in ("", "HU")
-        and "LOCALIZER" not in (x.upper() for x in _texts(dataset, "ImageType"))
+        text(dataset, "Modality") == "CT"
+        and bool(numbers(dataset, "RescaleIntercept"))
+        and text(dataset, "RescaleType").upper() in ("", "HU")
+        and "LOCALIZER" not in (x.upper() for x in texts(dataset, "ImageType"))
     )
 
 
 def _spacing(dataset) -> tuple[tuple[float, float], str]:
     """Millimetres between rows and between columns, and the element they are from."""
     for key in _SPACINGS:
-        values = _numbers(dataset, key)
+        values = numbers(dataset, key)
         if len(values) == 2 and min(values) > 0:
             return (values[0], values[1]), key
     return (float("nan"), float("nan")), ""
 
 
-def _orientation(dataset, spacing: tuple[float, float]) -> tuple[tuple[str, str], str, np.ndarray]:
+def orientation_of(dataset, spacing: tuple[float, float]) -> tuple[tuple[str, str], str, np.ndarray]:
     """Letters of the stored columns' and rows' directions, their source, and the affine (4, 4) in RAS."""
-    cosines = np.array(_numbers(dataset, "ImageOrientationPatient"))
+    cosines = np.array(numbers(dataset, "ImageOrientationPatient"))
     if cosines.shape == (6,):
         x, y = cosines[:3] * (-1, -1, 1), cosines[3:] * (-1, -1, 1)  # LPS to RAS
         if abs(np.linalg.norm(x) - 1) < 0.01 and abs(np.linalg.norm(y) - 1) < 0.01 and abs(x @ y) < 0.01:
             letters = letters_of_vector(x), letters_of_vector(y)
             if usable(*letters):
                 return letters, "ImageOrientationPatient", _affine(dataset, x, y, spacing)
-    letters = tuple(value[:1].upper() for value in _texts(dataset, "PatientOrientation"))
-    animal = _text(dataset, "AnatomicalOrientationType").upper() == "QUADRUPED"
+    letters = tuple(value[:1].upper() for value in texts(dataset, "PatientOrientation"))
+    animal = text(dataset, "AnatomicalOrientationType").upper() == "QUADRUPED"
     if len(letters) == 2 and usable(*letters) and not animal:
         return letters, "PatientOrientation", affine_of_letters(*letters, spacing)
     return ("", ""), "", affine_of_letters("", "", spacing)
@@ -292,8 +276,8 @@ def _orientation(dataset, spacing: tuple[float, float]) -> tuple[tuple[str, str]
 def _affine(dataset, x: np.ndarray, y: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
     """The affine of a slice with a place in the patient; thickness (or 1 mm) across it."""
     down, across = (s if np.isfinite(s) else 1.0 for s in spacing)
-    thickness = (_numbers(dataset, "SliceThickness") or [1.0])[0]
-    position = _numbers(dataset, "ImagePositionPatient")
+    thickness = (numbers(dataset, "SliceThickness") or [1.0])[0]
+    position = numbers(dataset, "ImagePositionPatient")
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1] = x * across, y * down
     affine[:3, 2] = np.cross(x, y) * (thickness if thickness > 0 else 1.0)
