@@ -44,12 +44,16 @@ In a config: ``{"_target_": "LoadImaged", "keys": [...], "reader": {"_target_": 
 pydicom and nibabel are imported only when a file needs them.
 """
 
+from common.images.derived import Algorithm
 from common.images.orientation import to_display, to_stored
 from common.images.reader import ChestReader, display_array, read_image, read_mask
 from common.images.write import write_mask
 from common.images.write_dicom import write_radiograph
+from common.images.write_sc import write_secondary_capture
+from common.images.write_seg import write_seg
 
 __all__ = [
+    "Algorithm",
     "ChestReader",
     "display_array",
     "read_image",
@@ -58,4 +62,6 @@ __all__ = [
     "to_stored",
     "write_mask",
     "write_radiograph",
+    "write_secondary_capture",
+    "write_seg",
 ]

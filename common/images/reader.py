@@ -66,15 +66,8 @@ def read_image(path: str | Path, channels: int = 1) -> tuple[np.ndarray, dict]:
         picture = _read(path, channels)
     except UserError:
         raise
-    except FileNotFoundError:
-        raise UserError(f"{shown(path)}: no such file; check the path") from None
-    except PermissionError:
-        raise UserError(f"{shown(path)}: may not be read by this user; change its permissions") from None
     except Exception as error:  # decoders meet damage with exceptions of every kind
-        if isinstance(error, OSError) and error.errno:
-            raise UserError(f"{shown(path)}: cannot be read ({error.strerror}); check the path and the disk") from None
-        reason = one_line(error)[:200] or type(error).__name__
-        raise UserError(f"{shown(path)}: cannot be decoded, damaged or truncated ({reason}); copy it again") from error
+        raise fault_of(path, error) from error
     pixels = picture.pixels.transpose(2, 1, 0) if picture.pixels.ndim == 3 else picture.pixels.T
     return np.ascontiguousarray(pixels), meta_of(picture, path)
 
@@ -134,15 +127,29 @@ def _read(path: Path, channels: int) -> Picture:
     return picture
 
 
-def holds_image(path: Path) -> bool:
-    """Whether a file's first bytes are those of a format that :class:`ChestReader` reads."""
-    with path.open("rb") as file:
-        start = file.read(544)
+def format_of(path: Path) -> str:
+    """The format of a file by its first bytes: ``raster``, ``nifti`` or ``dicom``.
+
+    Raises:
+        UserError: None that :class:`ChestReader` reads, or the file cannot be opened; the line that reading it gives.
+    """
     try:
-        _kind(path, start)
-    except UserError:
-        return False
-    return True
+        with path.open("rb") as file:
+            return _kind(path, file.read(544))
+    except OSError as error:
+        raise fault_of(path, error) from error
+
+
+def fault_of(path: Path, error: Exception) -> UserError:
+    """What went wrong with a file as one line that says what to do."""
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{shown(path)}: no such file; check the path")
+    if isinstance(error, PermissionError):
+        return UserError(f"{shown(path)}: may not be read by this user; change its permissions")
+    if isinstance(error, OSError) and error.errno:
+        return UserError(f"{shown(path)}: cannot be read ({error.strerror}); check the path and the disk")
+    reason = one_line(error)[:200] or type(error).__name__
+    return UserError(f"{shown(path)}: cannot be decoded, damaged or truncated ({reason}); copy it again")
 
 
 def _kind(path: Path, start: bytes) -> str:
