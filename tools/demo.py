@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> None:
     import numpy as np
     from PIL import Image
 
-    from common.batch import Prompts, find_images
+    from common.batch import Prompts, find
     from common.batch.folder import segment_folder
     from common.bundle import bundle_folder
     from common.datasets import load_dataset, phantoms
@@ -68,8 +68,9 @@ def main(args: argparse.Namespace) -> None:
 
     print("4/4 segmenting a folder of PNG and DICOM images", flush=True)
     inbox = output / "phantoms" / "inbox" if args.data is None else _real_inbox(data, output / "inbox")
-    images, _ = find_images(inbox / "images")
-    prompts = Prompts(inbox / "prompts.csv").assign(images, inbox / "images")
+    images = find(inbox / "images", None).found
+    assigned = Prompts(inbox / "prompts.csv").assign(images)
+    prompts = {item.path: assigned[item.name] for item in images}
     results = output / "results"
     results.mkdir(parents=True, exist_ok=True)
     rows = segment_folder(load(folder, ["demo"], **where), prompts, inbox / "images", results)

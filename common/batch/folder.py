@@ -87,7 +87,7 @@ def segment_folder(
         mask = Path("masks") / names[image]
         picture = Path("overlays") / names[image].with_name(names[image].name + ".jpg")
         try:
-            result = model(image, *(prompt or ()))
+            result = model(image, *(prompt[:2] if prompt else ()))
             facts = describe(result, model.grammar, model.kind, row["prompt_laterality"])
             (output / mask).parent.mkdir(parents=True, exist_ok=True)
             result.save(output / mask)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.batch import Prompts
+from common.batch import Prompts, find
 from common.batch import folder as module
 from common.batch.folder import COLUMNS, names_of, segment_folder
 from common.errors import UserError
@@ -51,8 +51,9 @@ def root(tmp_path):
 
 def run(root, model=None, text=None, laterality=None):
     """Rows by name, as ``results.csv`` holds them."""
-    images = sorted(path for path in root.iterdir())
-    prompts = Prompts(None, text, laterality).assign(images, root)
+    images = find(root, None).found
+    assigned = Prompts(None, text, laterality).assign(images)
+    prompts = {item.path: assigned[item.name] for item in images}
     segment_folder(model or Bright(), prompts, root, root.parent / "out")
     with (root.parent / "out" / "results.csv").open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)

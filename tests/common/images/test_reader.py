@@ -11,7 +11,7 @@ from PIL import Image
 
 from common.errors import UserError, user_error
 from common.images import ChestReader, read_image, write_mask, write_radiograph
-from common.images.reader import holds_image
+from common.images.reader import format_of
 
 READERS = {
     "class": ChestReader,
@@ -182,9 +182,10 @@ def test_read_mask_of_read_image(tmp_path, png):
     assert np.array_equal(read_image(tmp_path / "mask.png")[0], (pixels > 0.5).astype(np.float32))
 
 
-def test_holds_image_looks_at_the_first_bytes_alone(tmp_path, png):
+def test_format_of_looks_at_the_first_bytes_alone(tmp_path, png):
     (tmp_path / "notes.png").write_text("text, whatever the name says")
     (tmp_path / "empty").write_bytes(b"")
-    assert holds_image(png)
-    assert not holds_image(tmp_path / "notes.png")
-    assert not holds_image(tmp_path / "empty")
+    assert format_of(png) == "raster"
+    for name, words in (("notes.png", "no image that can be read here"), ("empty", "0 bytes"), ("none", "no such file")):
+        with pytest.raises(UserError, match=words):
+            format_of(tmp_path / name)
