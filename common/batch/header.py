@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,6 @@ import numpy as np
 from common.errors import UserError
 from common.images.header import numbers, text, texts
 from common.images.reader import fault_of
-
-# pydicom remarks on every oddity of a header, and quotes values that may be names.
-warnings.filterwarnings("ignore", module=r"common\.batch\.header")
 
 _TAGS = (
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "AccessionNumber", "Modality",
@@ -152,6 +148,7 @@ class _Bounded:
 def _read(path: Path):
     """The elements :data:`_TAGS` of a file, and the tag before which reading stopped (0: at the end)."""
     from pydicom.datadict import tag_for_keyword
+    from pydicom.dataset import FileMetaDataset
     from pydicom.filereader import read_dataset, read_partial
 
     tags = [tag_for_keyword(key) for key in _TAGS]
@@ -160,7 +157,8 @@ def _read(path: Path):
     def stop(tag, vr, length) -> bool:
         if tag == _DIRECTORY or tag in _PIXELS or tag > _LAST:
             stopped[0] = int(tag)
-        return bool(stopped[0])
+        # zeros are no elements, however many follow
+        return bool(stopped[0]) or tag == 0
 
     with path.open("rb") as file:
         start = file.read(2048)
@@ -169,7 +167,7 @@ def _read(path: Path):
             file.seek(144 + int.from_bytes(start[140:144], "little"))
             inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(_MOST), _MOST)
             dataset = read_dataset(io.BytesIO(inflated), False, True, stop_when=stop, specific_tags=tags)
-            dataset.file_meta = {}
+            dataset.file_meta = FileMetaDataset()
         else:
             file.seek(0)
             dataset = read_partial(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,8 +10,6 @@ from pathlib import Path
 from common.images.header import text
 
 from .find import Found
-
-warnings.filterwarnings("ignore", module=r"common\.batch\.reports")
 
 # Basic Text, Enhanced, Comprehensive, Comprehensive 3D and Extensible SR; not doses, CAD, key objects
 _CLASSES = frozenset(f"1.2.840.10008.5.1.4.1.1.88.{number}" for number in (11, 22, 33, 34, 35))

@@ -186,6 +186,10 @@ def test_format_of_looks_at_the_first_bytes_alone(tmp_path, png):
     (tmp_path / "notes.png").write_text("text, whatever the name says")
     (tmp_path / "empty").write_bytes(b"")
     assert format_of(png) == "raster"
-    for name, words in (("notes.png", "no image that can be read here"), ("empty", "0 bytes"), ("none", "no such file")):
+    for name, words in (
+        ("notes.png", "no image that can be read here"),
+        ("empty", "0 bytes"),
+        ("none", "no such file"),
+    ):
         with pytest.raises(UserError, match=words):
             format_of(tmp_path / name)
