@@ -1,16 +1,19 @@
 """Tokeniser: from a sentence to the ids that a network gets.
 
 >>> from common.prompts.tokenizer import Tokenizer
->>> Tokenizer.of("compact").tokens("Upper lefft lung.")
-['[CLS]', 'upper', 'le', '##f', '##f', '##t', 'lung', '.', '[SEP]']
+>>> Tokenizer.of("compact").tokens("Upper lefft lung, noduls.")
+['[CLS]', 'upper', 'left', 'lung', ',', 'n', '##o', '##d', '##u', '##l', '##s', '.', '[SEP]']
 
 WordPiece as in BERT: lower case, accents dropped, split at spaces and punctuation, then the longest pieces of
 the vocabulary. Our own vocabulary (``"compact"``) holds every ASCII letter, digit and mark as a piece, so an ASCII
-sentence never becomes [UNK]. Ids are padded with 0 at the end and always hold the two special tokens.
+sentence never becomes [UNK]; before it is split, words that tell a place are mended where one letter or two are wrong
+or a space is missing. Ids are padded with 0 at the end and always hold the two special tokens.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,12 +22,19 @@ from tokenizers import Tokenizer as Pipeline
 from tokenizers import models, normalizers, pre_tokenizers
 
 from common.errors import UserError
+from common.prompts.report import KNOWN
+from common.prompts.words import SIDES, mend
 
 VOCABULARY = "vocab.txt"
 # All canonical sentences fit (the longest, nine polyps in nine places, has 36 tokens), and all of QaTa-COV19
 # (26) and Kvasir-SEG (39).
 LENGTH = 48
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+MENDS = "mends_words"  # the key of an encoder's config.json that asks for it
+_MENDED = frozenset(
+    (*SIDES, "upper", "middle", "lower", "higher", "all", "lung", "unilateral", "bilateral", "bottom", "center")
+)
+_LETTERS = re.compile(r"[^\W\d_]+")
 
 
 class Tokenizer:
@@ -33,13 +43,15 @@ class Tokenizer:
     Args:
         pieces: of a BERT, each at the place of its id; the first is ``[PAD]``.
         length: tokens of a row.
+        mends: mend misspelt words that tell a place first ("lowerl", "upperright"); not those of the vocabulary.
 
     Attributes:
         vocab_size: ids are below it.
     """
 
-    def __init__(self, pieces: Sequence[str], length: int = LENGTH) -> None:
-        self.length = length
+    def __init__(self, pieces: Sequence[str], length: int = LENGTH, mends: bool = False) -> None:
+        self.length, self.mends = length, mends
+        self._known = KNOWN.union(pieces)
         self.vocab_size = len(pieces)
         self._cls, self._sep = pieces.index("[CLS]"), pieces.index("[SEP]")
         # without special tokens: a sentence cannot write one
@@ -62,15 +74,28 @@ class Tokenizer:
         """
         from common.networks.checkpoints import find_file
 
-        return cls(_read(find_file(source, (VOCABULARY,), "vocabulary")), length)
+        path = find_file(source, (VOCABULARY,), "vocabulary")
+        config = path.with_name("config.json")
+        mends = config.is_file() and bool(json.loads(config.read_text(encoding="utf-8")).get(MENDS))
+        return cls(_read(path), length, mends)
 
     def ids(self, sentence: str) -> list[int]:
         """Ids of a sentence as long as they are: [CLS], its pieces, [SEP]."""
-        return [self._cls, *self._pipeline.encode(sentence).ids, self._sep]
+        return [self._cls, *self._pipeline.encode(self._mended(sentence)).ids, self._sep]
 
     def tokens(self, sentence: str) -> list[str]:
         """The pieces of which :meth:`ids` are the ids; those that go on a word begin with ``##``."""
-        return ["[CLS]", *self._pipeline.encode(sentence).tokens, "[SEP]"]
+        return ["[CLS]", *self._pipeline.encode(self._mended(sentence)).tokens, "[SEP]"]
+
+    def _mended(self, sentence: str) -> str:
+        return _LETTERS.sub(lambda found: self._word(found.group()), sentence) if self.mends else sentence
+
+    def _word(self, word: str) -> str:
+        if word.lower() in self._known:
+            return word
+        words, unreadable = mend([word.lower()], _MENDED, self._known)
+        # "all" is a part of "lowerall", but "call" is no "all"
+        return word if unreadable or words == ["all"] else " ".join(words)
 
     def encode(self, sentence: str) -> np.ndarray:
         """Ids of a sentence, int64 (length,), padded with 0.

@@ -29,7 +29,7 @@ from common.networks.text.bert import ARCHITECTURES
 from common.prompts.findings import Findings
 from common.prompts.generate import Example, examples
 from common.prompts.noise import KEYS
-from common.prompts.tokenizer import VOCABULARY, Tokenizer
+from common.prompts.tokenizer import MENDS, VOCABULARY, Tokenizer
 from common.prompts.words import SIDES
 
 # what the head names: logits of the chest's six bits, its two sides, nine polyp positions; and classes of the count
@@ -119,6 +119,7 @@ def _train(output: Path, seed: int, steps: int, batch: int, rate: float, log: Ca
     size = ARCHITECTURES["compact"]["vocab_size"]
     clean = [sentence for sentence, _ in examples(seed + 1, 20 * size, typos=False)]
     pieces = vocabulary(clean, size)
+    # misspelt words are mended in use; what is left of them then is read because they are not mended here
     tokenizer = Tokenizer(pieces)
     torch.manual_seed(seed)
     model = Namer()
@@ -147,7 +148,7 @@ def _train(output: Path, seed: int, steps: int, batch: int, rate: float, log: Ca
             log(f"step {step}/{steps}, {time.monotonic() - start:.0f} s: loss {loss.item():.3f}, "
                 f"sentences named rightly {exact:.1%}")  # fmt: skip
     (output / VOCABULARY).write_text("\n".join(pieces) + "\n", encoding="utf-8")
-    config = {"model_type": "bert", **ARCHITECTURES["compact"], "pad_token_id": 0}
+    config = {"model_type": "bert", **ARCHITECTURES["compact"], "pad_token_id": 0, MENDS: True}
     config["training"] = {"seed": seed, "steps": steps, "batch": batch, "rate": rate}
     (output / "config.json").write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
     state = {key.removeprefix("encoder."): value.half() for key, value in model.state_dict().items()}

@@ -18,6 +18,7 @@ from common.prompts import DEFAULT_PROMPT, Findings
 from common.prompts.tokenizer import LENGTH, Tokenizer
 
 TOKENIZER = Tokenizer.of("compact")
+PLAIN = Tokenizer((SHIPPED["compact"] / "vocab.txt").read_text().split())  # which mends nothing
 ASCII = st.text(string.printable.strip() + " ", max_size=12)
 SENTENCE = "Bilateral pulmonary infection, two infected areas, lowerl left lung and upperright lung."
 
@@ -44,21 +45,49 @@ def test_as_transformers_has_it(sentence):
     reference = BertTokenizerFast(vocab=str(SHIPPED["compact"] / "vocab.txt"))
     # a sentence is data: to us "[SEP]" is three marks, to transformers a special token
     sentence_there = sentence.replace("[", "[ ").replace("]", " ]")
-    assert TOKENIZER.ids(sentence) == reference(sentence_there)["input_ids"]
-    assert TOKENIZER.ids(sentence).count(3) == 1
+    assert PLAIN.ids(sentence) == reference(sentence_there)["input_ids"]
+    assert PLAIN.ids(sentence).count(3) == 1
 
 
 @given(ASCII)
 def test_no_ascii_sentence_has_an_unknown_piece(sentence):
-    tokens = TOKENIZER.tokens(sentence)
+    assert "[UNK]" not in TOKENIZER.tokens(sentence)
+    tokens = PLAIN.tokens(sentence)
     assert "[UNK]" not in tokens
     assert "".join(t.removeprefix("##") if len(t) > 2 else t for t in tokens[1:-1]) == "".join(sentence.lower().split())
+
+
+@pytest.mark.parametrize(
+    ("sentence", "mended"),
+    [
+        ("Lowerl LEFFT lung", "lower left lung"),
+        ("upperright lumg, lowerall left", "upper right lung , lower all left"),
+        ("bilaterl, midlle", "bilateral , middle"),
+        ("ower uooer", "lower upper"),
+    ],
+)
+def test_words_that_tell_a_place_are_mended(sentence, mended):
+    assert TOKENIZER.tokens(sentence)[1:-1] == mended.split()
+    assert TOKENIZER.ids(sentence) == TOKENIZER.ids(mended) != PLAIN.ids(sentence)
+
+
+@pytest.mark.parametrize("word", ["light", "eight", "rite", "case", "call", "wall", "long", "cleft", "near", "no"])
+def test_other_words_are_not_taken_for_them(word):
+    assert TOKENIZER.tokens(word) == PLAIN.tokens(word)
+
+
+def test_published_vocabularies_mend_nothing(tmp_path):
+    pieces = (SHIPPED["compact"] / "vocab.txt").read_text()
+    (tmp_path / "vocab.txt").write_text(pieces)
+    assert Tokenizer.of(str(tmp_path)).tokens(SENTENCE) == PLAIN.tokens(SENTENCE)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    assert Tokenizer.of(str(tmp_path)).tokens(SENTENCE) == PLAIN.tokens(SENTENCE)
 
 
 def test_the_words_that_decide_are_whole():
     for word in ("left", "right", "upper", "middle", "lower", "all", "lung", "top", "bottom", "center", "no"):
         assert TOKENIZER.tokens(word) == ["[CLS]", word, "[SEP]"]
-    assert TOKENIZER.tokens("lowerright")[1:-1] == ["lower", "##right"]
+    assert PLAIN.tokens("lowerright")[1:-1] == ["lower", "##right"]
 
 
 def test_a_sentence_too_long_is_refused_not_cut():

@@ -62,12 +62,6 @@ def real(qata_dir):
     return [example for example in made if example[1].understood]
 
 
-# What the shipped weights do not reach yet: 99.3 % of the sentences as written and 93.9 % of those reordered were seen.
-# Strict: a better encoder makes these fail until the mark is gone.
-SHORT_OF_AIM = pytest.mark.xfail(strict=True, reason="the shipped encoder names fewer than 99.5 % of real sentences")
-
-
-@SHORT_OF_AIM
 @pytest.mark.real
 def test_names_the_zones_of_real_sentences(real):
     assert len(real) > 290
@@ -75,17 +69,18 @@ def test_names_the_zones_of_real_sentences(real):
     assert len(faults) <= 0.005 * len(real), faults
 
 
-@SHORT_OF_AIM
 @pytest.mark.real
 @pytest.mark.parametrize("way", ["reordered", "misspelt"])
-def test_names_the_zones_of_real_sentences_changed_in_ways_held_out(real, way):
-    rng = Random(0)
-    changed = [
-        (reorder(sentence, rng, True) if way == "reordered" else disturb(sentence, rng, 1, True), said)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_names_the_zones_of_real_sentences_changed_in_ways_held_out(real, way, seed):
+    rng = Random(seed)
+    made = [
+        (sentence, reorder(sentence, rng, True) if way == "reordered" else disturb(sentence, rng, 1, True), said)
         for sentence, said in real
         for _ in range(4)
     ]
-    assert sum(a[0] != b[0] for a, b in zip(changed[::4], real, strict=True)) > 0.8 * len(real)
+    changed = [(other, said) for sentence, other, said in made if other != sentence]
+    assert len(changed) > 0.7 * len(made)
     faults = wrong(changed)
     assert len(faults) <= 0.005 * len(changed), faults
 
