@@ -123,28 +123,28 @@ class Prompts:
         return sorted(row.image or f"line {row.line}" for row in left)
 
     def _beside(self, item: Found, names: set[str], stems: dict[Path, int]) -> Prompt | None:
-        """The text file of an image."""
+        """The text file of an image; what is wrong with it goes into ``problems``."""
         stem = _stem(item.path)
+        whole, short = (path.with_name(f"{path.name}.txt") for path in (item.path, stem))
+        paths = [path for path in dict.fromkeys((whole, short)) if str(path) not in names and path.is_file()]
+        if short != whole and short in paths and stems[stem] > 1:
+            paths.remove(short)
+            if not paths:
+                self.problems[item.name] = f"{shown(short.name)} could be of {stems[stem]} images: not used"
         texts = {}
-        for path in dict.fromkeys((item.path.with_name(item.path.name + ".txt"), stem.with_name(stem.name + ".txt"))):
-            if str(path) in names or not path.is_file():
-                continue
+        for path in paths:
             try:
                 with path.open(encoding="utf-8-sig") as file:
-                    words = " ".join(file.read(_LONGEST_TEXT).split())
+                    texts[path] = " ".join(file.read(_LONGEST_TEXT).split())
             except (OSError, UnicodeDecodeError) as error:
                 reason = "is no UTF-8" if isinstance(error, UnicodeDecodeError) else "cannot be read"
                 self.problems[item.name] = f"{shown(path.name)} {reason}: not used"
                 return None
-            whole = path.name == item.path.name + ".txt" and path.stem != stem.name
-            if words and not whole and stems[stem] > 1:
-                self.problems[item.name] = f"{shown(path.name)} could be of {stems[stem]} images: not used"
-            elif words:
-                texts[words] = path
-        if len(texts) > 1:
-            self.problems[item.name] = f"{' and '.join(shown(p.name) for p in texts.values())} differ: not used"
+        told = {words: path for path, words in texts.items() if words}
+        if len(told) > 1:
+            self.problems[item.name] = f"{' and '.join(shown(path.name) for path in texts)} differ: not used"
             return None
-        for words, path in texts.items():
+        for words, path in told.items():
             return Prompt(words, self._side("", shown(path)), "txt")
         return None
 
