@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from common.errors import UserError
 
@@ -32,12 +33,13 @@ def main(args: argparse.Namespace) -> None:
     import numpy as np
     from PIL import Image
 
-    from common.batch import Prompts, find
-    from common.batch.folder import segment_folder
+    from common.batch import Prompts
+    from common.batch.job import Options
+    from common.batch.results import read_rows
+    from common.batch.run import Run, Settings
     from common.bundle import bundle_folder
     from common.datasets import load_dataset, phantoms
     from common.report.overlay import contact_sheet
-    from common.runtime.model import load
     from common.runtime.workflow import run_bundle
 
     output = args.output.resolve()
@@ -68,13 +70,11 @@ def main(args: argparse.Namespace) -> None:
 
     print("4/4 segmenting a folder of PNG and DICOM images", flush=True)
     inbox = output / "phantoms" / "inbox" if args.data is None else _real_inbox(data, output / "inbox")
-    images = find(inbox / "images", None).found
-    assigned = Prompts(inbox / "prompts.csv").assign(images)
-    prompts = {item.path: assigned[item.name] for item in images}
     results = output / "results"
-    results.mkdir(parents=True, exist_ok=True)
-    rows = segment_folder(load(folder, ["demo"], **where), prompts, inbox / "images", results)
-    failed = [row for row in rows if row["status"] == "failed"]
+    options = Options(str(folder), results, overlays=("demo",), override=tuple(where.items()))
+    Run(Settings(inbox / "images", options, Prompts(inbox / "prompts.csv"), workers=0)).go(_silent)
+    rows = list(read_rows(results / "results.json"))
+    failed = [row for row in rows if row["status"] != "done"]
     if failed:
         raise UserError(f"{len(failed)} of {len(rows)} images failed: {failed[0]['source']}: {failed[0]['reason']}")
 
@@ -87,9 +87,16 @@ def main(args: argparse.Namespace) -> None:
         print(f"  {bundle + ', ' + words:46} {micro:6.1f} {image:10.1f}")
     for name, path in (
         ("scores", f"{output}/*/evaluation_*"), ("masks", results / "masks"), ("overlays", results / "overlays"),
-        ("overview", results / "overview.jpg"), ("gallery", results / "index.html"),
+        ("overview", results / "overview.jpg"), ("report", results / "report.html"),
     ):  # fmt: skip
         print(f"{name:10}{path}")
+
+
+def _silent(total: int, done: int) -> Any:
+    """No bar."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, initial=done, disable=True)
 
 
 MARKER = "written_by_the_demonstration"

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from common.images.sides import plane, sides_unknown
 from common.prompts import Findings
 from common.prompts.findings import LEVELS
 from common.prompts.zones import ZONES, zones_of_mask
 from common.runtime.model import Segmentation
+
+from .verdict import verdict
 
 # columns of a picture as displayed -> the patient's side
 PATIENT = {"left": "patient right", "right": "patient left"}
@@ -37,7 +41,9 @@ def whose_sides(result: Segmentation, grammar: str, laterality: str) -> str:
     return "patient" if laterality == "patient" or not sides_unknown(result.meta) else "image"
 
 
-def describe(result: Segmentation, grammar: str, kind: str, laterality: str) -> dict[str, Any]:
+def describe(
+    result: Segmentation, grammar: str, kind: str, laterality: str, picture: np.ndarray | None = None
+) -> dict[str, Any]:
     """Columns of ``results.csv``.
 
     Args:
@@ -45,6 +51,7 @@ def describe(result: Segmentation, grammar: str, kind: str, laterality: str) -> 
         grammar: of the bundle.
         kind: of the bundle's images, a key of :data:`common.prompts.zones.TABLES`.
         laterality: whose sides the sentence was given in; any without one.
+        picture: as displayed; None leaves out what the verdict asks of it.
     """
     mask, meta = result.displayed, result.meta
     facts: dict[str, Any] = {
@@ -54,18 +61,19 @@ def describe(result: Segmentation, grammar: str, kind: str, laterality: str) -> 
         "share": round(float(mask.mean()), 6),
         "area_mm2": "" if result.area_mm2 is None else round(result.area_mm2, 2),
     }  # fmt: skip
-    unknown = sides_unknown(meta) if grammar == "chest" else ""
-    notes = [unknown] if unknown else []
-    if not unknown:
+    if not (sides_unknown(meta) and grammar == "chest"):
         shown = Findings(grammar, zones_of_mask(mask, kind))
         if grammar == "chest":
             facts["mask_sides"] = sides(shown, "patient")
         if grammar == "polyp" or plane(meta) in ("", _PLANES[kind]):
             facts["mask_zones"] = zones(shown, "patient")
+    findings = result.findings
+    given = findings is not None and findings.understood
+    found = verdict(mask, findings if given else None, kind, meta, picture)
+    notes = list(found.reasons)
     if result.prompt_used == "default":
         notes.append(DEFAULT_USED)
-    findings = result.findings
-    if findings is not None and findings.understood:
+    if given:
         whose = whose_sides(result, grammar, laterality)
         facts |= {
             "understood": findings.caption(whose),
@@ -75,7 +83,8 @@ def describe(result: Segmentation, grammar: str, kind: str, laterality: str) -> 
         notes += findings.warnings
     elif findings is not None:
         notes.append(f"sentence not understood: {', '.join(findings.unreadable)}; the network got it as it is")
-    return facts | {"warnings": " | ".join(notes), "verdict": "note" if notes else "ok"}
+    level = "note" if notes and found.level == "ok" else found.level
+    return facts | {"warnings": " | ".join(notes), "verdict": level}
 
 
 def sides(findings: Findings, whose: str) -> str:

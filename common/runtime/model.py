@@ -19,9 +19,10 @@ from monai.transforms import Invertd, SaveImaged
 
 from common.bundle import bundle_folder, check_versions, configuration_files
 from common.engines import amp_dtype, load_weights
-from common.errors import UserError
+from common.errors import UserError, user_error
 from common.images import to_display, write_mask
 from common.prompts import Findings, parse
+from common.transforms import ToDisplayd
 
 
 @dataclass
@@ -105,8 +106,9 @@ class Processing:
             laterality: whose left the sentence means, ``"patient"`` or ``"image"``; required with a sentence.
 
         Returns:
-            The data dictionary: ``image`` (C, H, W), where the bundle takes text ``text`` (L,), and
-            ``findings``, what was understood of the sentence (None without one).
+            The data dictionary: ``image`` (C, H, W), where the bundle takes text ``text`` (L,), ``findings``, what was
+            understood of the sentence (None without one), and ``displayed``, the picture as a radiologist sees it,
+            (H, W) or (H, W, 3), float32 in 0..1.
 
         Raises:
             UserError: the image cannot be read, or the sentence is not understood or has no laterality.
@@ -117,7 +119,19 @@ class Processing:
             data |= {"text_prompt": text, "laterality": laterality}
             if laterality in ("image", "patient"):
                 findings = parse(text, laterality, self.grammar)
-        return {**self.preprocessing(data), "findings": findings}
+        displayed = None
+        try:
+            for step in self.preprocessing.transforms:
+                data = step(data)
+                if isinstance(step, ToDisplayd):
+                    picture = data["image"].as_tensor().numpy()
+                    displayed = picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
+        except Exception as error:
+            # MONAI wraps what a transform raises
+            if (fault := user_error(error)) is not None:
+                raise fault from error
+            raise
+        return {**data, "findings": findings, "displayed": displayed}
 
     def finish(self, data: Mapping[str, Any], logits: torch.Tensor) -> Segmentation:
         """The mask in the file's own grid.
@@ -126,8 +140,8 @@ class Processing:
             data: what :meth:`prepare` gave.
             logits: the network's of this image, (1, H, W).
         """
-        findings, data = data["findings"], {key: value for key, value in data.items() if key != "findings"}
-        data["pred"] = logits
+        findings = data["findings"]
+        data = {**data, "pred": logits}
         probability = None
         with torch.no_grad():
             for step in self.postprocessing:
@@ -184,8 +198,11 @@ class Model(Processing):
         return self.finish(data, self.logits([data])[0])
 
     def logits(self, prepared: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """The network's logits (B, 1, H, W), on the CPU, of what :meth:`Processing.prepare` gave for B images."""
-        images = torch.stack([data["image"].as_tensor() for data in prepared]).to(self.device)
+        """The network's logits (B, 1, H, W), on the CPU, of what :meth:`Processing.prepare` gave for B images.
+
+        Only ``image`` and ``text`` are looked at.
+        """
+        images = torch.stack([_plain(data["image"]) for data in prepared]).to(self.device)
         ids = {}
         if "text" in prepared[0]:
             ids["text"] = torch.stack([torch.as_tensor(data["text"]) for data in prepared]).to(self.device)
@@ -195,9 +212,12 @@ class Model(Processing):
             return self.inferer(images, self.network, **ids).cpu()
 
 
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+
+
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    tensor = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
-    return tensor.detach().cpu().numpy()
+    return _plain(tensor).detach().cpu().numpy()
 
 
 def device_of(name: str | torch.device) -> torch.device:

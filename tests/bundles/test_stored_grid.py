@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tqdm import tqdm
 
-import common
-from common.batch import Prompts, find_images
-from common.batch.folder import segment_folder
+from common.batch import Prompts
+from common.batch.job import Options
+from common.batch.results import read_rows
+from common.batch.run import Run, Settings
 from common.datasets import phantoms
 from common.errors import UserError, user_error
 from common.images import to_stored, write_radiograph
@@ -78,9 +80,11 @@ def scores(bundle, where, tmp_path_factory):
 def segmented(bundle, where, radiographs, tmp_path_factory):
     """Masks that folder inference wrote."""
     folder, images = tmp_path_factory.mktemp(f"{bundle.name}_results"), radiographs / "images"
-    model = common.load(bundle.root, ["demo"], "cpu", image_size=where["image_size"], weights=where["weights"])
-    prompts = Prompts(radiographs / "captions.csv").assign(find_images(images)[0], images)
-    rows = segment_folder(model, prompts, images, folder)
+    override = {"image_size": where["image_size"], "weights": where["weights"], "device": "$torch.device('cpu')"}
+    options = Options(str(bundle.root), folder, overlays=("demo",), override=tuple(override.items()))
+    prompts = Prompts(radiographs / "captions.csv")
+    Run(Settings(images, options, prompts, workers=0, batch_size=1)).go(lambda total, done: tqdm(disable=True))
+    rows = list(read_rows(folder / "results.json"))
     assert [row["reason"] for row in rows] == [""] * 5
     return {row["source"]: (read(folder / row["mask"]), row) for row in rows}
 

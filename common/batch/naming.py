@@ -1,0 +1,90 @@
+"""Names in the output folder, and pseudonyms of what identifies a patient."""
+
+from __future__ import annotations
+
+import hmac
+from pathlib import Path, PurePosixPath
+
+from common.errors import UserError
+
+_LEAST = 16  # bytes of a secret
+HEX = 20  # characters of a pseudonym: 80 bits, so that two of a million files hardly ever share one
+
+
+def read_key(path: Path) -> bytes:
+    """The secret in a file, without the white space around it.
+
+    Raises:
+        UserError: it cannot be read, or is too short to keep anything secret.
+    """
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a file with a secret") from error
+    if len(key) < _LEAST:
+        raise UserError(f"{path}: holds {len(key)} bytes, a secret at least {_LEAST}; openssl rand -hex 32 > {path}")
+    return key
+
+
+class Pseudonyms:
+    """Identifiers replaced by hashes keyed with a secret: the same key gives the same hashes in every run.
+
+    Args:
+        key: the secret; None keeps identifiers as they are.
+    """
+
+    def __init__(self, key: bytes | None) -> None:
+        self.key = key
+
+    def identifier(self, value: str) -> str:
+        """A UID, number or hash; "" stays ""."""
+        if self.key is None or not value:
+            return value
+        return hmac.digest(self.key, value.encode("utf-8", "surrogateescape"), "sha256").hex()[:HEX]
+
+    def name(self, name: str) -> str:
+        """A file's path below the input folder; its ending stays, its folders do not."""
+        if self.key is None:
+            return name
+        return self.identifier(name) + _ending(name)
+
+
+def _ending(name: str) -> str:
+    lower = name.lower()
+    known = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
+    return next((ending for ending in known if lower.endswith(ending)), "")
+
+
+def target_of(name: str) -> str:
+    """The name of an image's mask below ``masks/``: that of the image, and ``.png`` behind others.
+
+    ``a/1.png`` stays, ``a/1.dcm`` becomes ``a/1.dcm.png``, ``a/1.nii.gz`` becomes ``a/1.mask.nii.gz``. The ending that
+    is added keeps two images apart that differ only in theirs; :func:`targets_of` sees to the rest.
+    """
+    path, lower = PurePosixPath(name), name.lower()
+    if lower.endswith((".nii", ".nii.gz")):
+        cut = path.name[: path.name.lower().rindex(".nii")]
+        return path.with_name(cut + ".mask.nii.gz").as_posix()
+    return name if lower.endswith(".png") else path.with_name(path.name + ".png").as_posix()
+
+
+def targets_of(names: list[str], pseudonyms: Pseudonyms, taken: set[str] | None = None) -> dict[str, str]:
+    """The target of each image; where two would meet, also in a file system without capitals, the later is numbered.
+
+    Args:
+        names: of the images, in order.
+        pseudonyms: of the run.
+        taken: targets of earlier runs in the same folder, folded; those of this one are added.
+    """
+    taken = set() if taken is None else taken
+    targets = {}
+    for name in names:
+        target = wanted = target_of(pseudonyms.name(name))
+        number = 2
+        while target.casefold() in taken:
+            path = PurePosixPath(wanted)
+            stem, dot, ending = path.name.partition(".")
+            target, number = path.with_name(f"{stem}-{number}{dot}{ending}").as_posix(), number + 1
+        taken.add(target.casefold())
+        targets[name] = target
+    return targets
