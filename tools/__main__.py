@@ -18,6 +18,7 @@ COMMANDS = {
     "parse": ("tools.parse", "show what is understood of a sentence"),
     "evaluate": ("tools.evaluate", "score a bundle on a data set"),
     "segment": ("tools.segment", "segment a folder of images"),
+    "orthanc": ("tools.orthanc", "segment what an Orthanc receives and store the masks beside it"),
     "explain": ("tools.explain", "show what a bundle makes of an image and a sentence, word by word"),
     "numbers": ("tools.numbers", "put the scores of evaluations into README or a model card"),
     "sync-bundles": ("tools.sync_bundles", "write what all bundles share into each of them"),

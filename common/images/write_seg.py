@@ -185,6 +185,8 @@ def _segmentation(images: list, frames: np.ndarray, fractional: bool, algorithm:
     instances = [text(image, "SOPInstanceUID") for image in images]
     instance = derived_uid("instance", series, instances, frames.shape, content)
     date, time = source_date(images[0])
+    # highdicom remarks on names in warnings that quote them, and refuses some that files do have
+    name, images[0].PatientName = images[0]["PatientName"], ""
     seg = highdicom.seg.Segmentation(
         source_images=images,
         # highdicom takes levels as 0..1 and rounds them to the same levels again
@@ -207,6 +209,7 @@ def _segmentation(images: list, frames: np.ndarray, fractional: bool, algorithm:
         series_description=f"{label} by {algorithm.name}, research use only"[:64],
         specific_character_set=None,
     )
+    seg["PatientName"] = name
     _without_now_and_chance(seg, derived_uid("dimensions", instance))
     if "ImageOrientationPatient" not in images[0]:
         seg.PatientOrientation = patient_orientation(images[0])

@@ -40,7 +40,7 @@ def test_refusals(tmp_path, picture):
     with pytest.raises(UserError, match="derived from DICOM images"):
         write_secondary_capture(tmp_path / "s.dcm", tmp_path / "a.png", RGB, algorithm=MODEL)
     for wrong in (RGB[..., 0], RGB.astype(float), RGB[..., :2]):
-        with pytest.raises(ValueError, match="a picture is .rows, columns, 3. uint8"):
+        with pytest.raises(ValueError, match=r"a picture is .rows, columns, 3. uint8"):
             write_secondary_capture(tmp_path / "s.dcm", tmp_path / "a.png", wrong, algorithm=MODEL)
 
 

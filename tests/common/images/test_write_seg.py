@@ -1,5 +1,7 @@
 import datetime
+import io
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -423,6 +425,14 @@ TEXT_KEYS = (
 )  # fmt: skip
 
 
+def encoded(element) -> bytes:
+    """An element in Explicit VR Little Endian."""
+    alone, buffer = pydicom.Dataset(), io.BytesIO()
+    alone.add(element)
+    pydicom.dcmwrite(buffer, alone, implicit_vr=False, little_endian=True)
+    return buffer.getvalue()
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(st.sampled_from(TEXT_KEYS), st.binary(max_size=70) | st.none(), max_size=8),
@@ -435,13 +445,17 @@ def test_whatever_a_header_says_there_is_an_object_that_reads_back_or_one_line(t
     if modality == "CT":
         for key, value in (PLANE | {"ImagePositionPatient": [0, 0, 0]}).items():
             setattr(source, key, value)
+    raw = {element.tag: encoded(element) for element in source}
     for key, value in values.items():
         tag = pydicom.tag.Tag(key)
-        source.pop(tag, None)
-        if value is not None:  # raw bytes, as a damaged file has them
-            vr = pydicom.datadict.dictionary_VR(tag)
-            source[tag] = pydicom.dataelem.RawDataElement(tag, vr, len(value), value, 0, False, True)
-    source.save_as(tmp_path / "a.dcm")
+        raw.pop(tag, None)
+        if value is not None:  # as a damaged file may have it
+            value += b" " * (len(value) % 2)
+            vr = pydicom.datadict.dictionary_VR(tag).encode()
+            raw[tag] = struct.pack("<HH2sH", tag.group, tag.element, vr, len(value)) + value
+    data = (tmp_path / "a.dcm").read_bytes()
+    meta = data[: data.index(encoded(source["ImageType"]))]  # the first element behind it
+    (tmp_path / "a.dcm").write_bytes(meta + b"".join(raw[tag] for tag in sorted(raw)))
     mask = blob((9, 7))
     write_seg(tmp_path / "s.dcm", [tmp_path / "a.dcm"], [mask], fractional=False, algorithm=MODEL)
     assert np.array_equal(read_back(tmp_path / "s.dcm", uid)[0], mask)
