@@ -197,9 +197,10 @@ class Prompts:
     def _one_study(self, row: Row, items: list[Found]) -> None:
         """Refuse a row whose key names images of several patients, or a PatientID those of several studies."""
         key = "AccessionNumber" if row.accession else "PatientID"
-        what, count = "patients", len({item.header.patient for item in items})
+        # what a file does not say agrees with all
+        what, count = "patients", len({item.header.patient for item in items} - {""})
         if count < 2:
-            what, count = "studies", len({item.header.study for item in items})
+            what, count = "studies", len({item.header.study for item in items} - {""})
         if count > 1:
             raise UserError(
                 f"{self.path}, line {row.line}: its {key} is that of images of {count} {what}, and one sentence cannot "

@@ -103,6 +103,8 @@ def test_ambiguous_identifiers(text, words, assign):
 def test_refused_images_make_nothing_ambiguous(assign):
     images = [*STUDIES, found("sr", patient="P", study="9", refused="a report")]
     assert texts(assign("PatientID,text\nP,x\n", images)[1])["a"] == "x"
+    images.append(found("unsaid", accession="A"))
+    assert texts(assign("AccessionNumber,text\nA,x\n", images)[1])["unsaid"] == "x"
     prompts, _ = assign("image,text\nsr,x\n", images)
     assert prompts.unused() == []
 
