@@ -98,9 +98,10 @@ def _bits(mask: np.ndarray) -> np.ndarray:
 
 def _levels(mask: np.ndarray) -> np.ndarray:
     """Probabilities as levels, uint8: what rounds to 0 is no lesion, also where empty frames are left out."""
-    if mask.dtype.kind != "f" or mask.ndim != 2 or not (np.isfinite(mask).all() and 0 <= mask.min() <= mask.max() <= 1):
+    inside = np.isfinite(mask).all() and -1e-3 <= mask.min() <= mask.max() <= 1 + 1e-3  # interpolation rounds
+    if mask.dtype.kind != "f" or mask.ndim != 2 or not inside:
         raise ValueError(f"probabilities are floats of 0..1 (rows, columns), not {mask.dtype} {mask.shape}")
-    return np.rint(mask * np.float32(_LEVELS)).astype(np.uint8)
+    return np.rint(np.clip(mask, 0, 1) * np.float32(_LEVELS)).astype(np.uint8)
 
 
 def _distinct(paths: Sequence[str | Path], images: list, frames: list[np.ndarray]) -> tuple[list, list[np.ndarray]]:
