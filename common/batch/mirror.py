@@ -75,7 +75,7 @@ def score(halves: tuple[np.ndarray, np.ndarray], findings: Findings) -> float:
 
 
 def fit(items: Iterable[tuple[tuple[np.ndarray, np.ndarray], Findings]]) -> np.ndarray:
-    """The weights, (3, 9), from true sentences and their masks' halves; those that do not :func:`tells` are left out."""
+    """The weights, (3, 9), from true sentences and the halves of their masks; others than :func:`tells` left out."""
     x = np.array([_terms(halves, findings).ravel() for halves, findings in items if tells(findings)])
     weights = np.zeros(x.shape[1])
     for _ in range(50):  # Newton's method; the objective is convex

@@ -10,9 +10,9 @@ side opposite to their lesions: real contradictions in the data, counted as fals
 sides and fit exchanged sides better, one is outside, one picture looks turned.
 
 *Catches*: a sentence is replaced by its mirror image. 614 sentences name the same on both sides: they are their own
-mirror image, there is nothing to catch, and they are not counted. Of the other 814 are caught 776 (95.3 %; training rows
-95.9 %): of those that name one side 406 of 421 (96.4 %; the rest contradicts its mask as it is), of those that name both
-sides 370 of 393 (94.1 %).
+mirror image, there is nothing to catch, and they are not counted. Of the other 814 are caught 776 (95.3 %; training
+rows 95.9 %): of those that name one side 406 of 421 (96.4 %; the rest contradicts its mask as it is), of those that
+name both sides 370 of 393 (94.1 %).
 
 *What is hardly caught*: upper and lower exchanged (36 %). The named zones hold only two thirds of the lesions of true
 sentences, so that only what lies a quarter of the height away counts. On CT slices a sentence that names both sides
