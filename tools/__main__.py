@@ -19,6 +19,8 @@ COMMANDS = {
     "evaluate": ("tools.evaluate", "score a bundle on a data set"),
     "segment": ("tools.segment", "segment a folder of images"),
     "orthanc": ("tools.orthanc", "segment what an Orthanc receives and store the masks beside it"),
+    "measure-verdict": ("tools.measure_verdict", "how often the safety verdict is right, at true masks and sentences"),
+    "bench-report": ("tools.bench_report", "time a report of many rows in headless Chromium"),
     "explain": ("tools.explain", "show what a bundle makes of an image and a sentence, word by word"),
     "numbers": ("tools.numbers", "put the scores of evaluations into README or a model card"),
     "sync-bundles": ("tools.sync_bundles", "write what all bundles share into each of them"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -13,6 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+
+
+def _high_pipe() -> list[int]:
+    """A pipe whose descriptors (read, write) are none of the single digits that a shell redirects."""
+    ends = []
+    for low in os.pipe():
+        ends.append(fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 10))
+        os.close(low)
+    return ends
 
 
 class Chromium:
@@ -32,8 +42,8 @@ class Chromium:
         if program is None:
             raise UserError("chromium: is not installed; apt-get install chromium, or measure on another machine")
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
-        read, self._write = os.pipe()
-        self._read, write = os.pipe()
+        read, self._write = _high_pipe()
+        self._read, write = _high_pipe()
         # the browser reads commands from descriptor 3 and writes answers to 4; as root it has no sandbox
         command = f'exec "$0" "$@" 3<&{read} 4>&{write}'
         options = [
@@ -42,7 +52,7 @@ class Chromium:
             f"--window-size={width},{height}", "about:blank",
         ]  # fmt: skip
         self._process = subprocess.Popen(
-            ["sh", "-c", command, program, *options], pass_fds=(read, write), stderr=subprocess.DEVNULL
+            ["bash", "-c", command, program, *options], pass_fds=(read, write), stderr=subprocess.DEVNULL
         )
         os.close(read)
         os.close(write)

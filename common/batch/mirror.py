@@ -23,7 +23,7 @@ from common.prompts.findings import LEVELS
 BANDS = 5
 # one row a level, upper, middle, lower; columns as in `describe_half`
 WEIGHTS = (
-    (4.2, 4.1, -0.3, 1.5, 0.4, -5.5, 0.4, -0.9, -0.1),
+    (4.2, 4.1, -0.3, 1.5, 0.4, -5.5, 0.3, -0.9, -0.1),
     (0.0, 4.8, 3.6, 2.0, 1.2, -1.7, -0.8, -0.9, 1.7),
     (-1.9, 2.0, 3.0, 4.5, 0.6, -0.5, 4.3, 1.5, 2.7),
 )  # fmt: skip

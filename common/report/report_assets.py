@@ -38,6 +38,7 @@ ol > li > div { overflow-wrap: anywhere; }
 .picture img, .none { display: block; width: 13rem; height: 10rem; object-fit: contain; border-radius: 6px; }
 .picture img { background: #111; }
 .none { display: grid; place-items: center; border: 1px dashed var(--line); color: var(--soft); font-size: .85rem; }
+.none { height: 4rem; }
 .file { color: var(--soft); font: 13px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
   white-space: pre-wrap; margin-bottom: .35rem; }
 .soft { color: var(--soft); }
@@ -53,7 +54,7 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; white-space:
 @media (max-width: 52rem) { body { padding: 1rem .75rem 3rem; } .bar { position: static; }
   ol > li { grid-template-columns: minmax(0, 1fr); } details { grid-column: 1; }
   .picture img { width: 100%; height: auto; max-height: 24rem; min-height: 8rem; }
-  .none { width: 100%; height: 3rem; } }
+  .none { width: 100%; height: 3rem; } .keys { display: none; } }
 @media print { .bar, details { display: none; } ol > li { break-inside: avoid; } }
 """
 
@@ -63,6 +64,8 @@ const $ = id => document.getElementById(id);
 const ORDER = ["review", "failed", "refused", "skipped", "note", "ok"];
 const TITLES = {review: "Review", failed: "Failed", refused: "Refused", skipped: "Skipped", note: "Note", ok: "Done"};
 const WHOSE = {patient: " (the patient\\u2019s sides)", image: " (sides of the picture)"};
+const SEARCHED = ["source", "kind", "reason", "warnings", "prompt", "prompt_used", "understood", "sides_named",
+  "mask_sides", "mask_zones"];
 const rows = [], chunks = new Map(), asked = new Map();
 let shown = [], text = null, page = 0;
 const state = {only: "", words: "", sort: "", down: false, size: 50};
@@ -95,7 +98,7 @@ function colour(kind) { return ["review", "note", "ok"].includes(kind) ? kind : 
 function select() {
   const words = state.words.toLowerCase().split(/\\s+/).filter(Boolean);
   if (words.length && !text) {
-    text = rows.map(row => Object.values(row).join("\\n").toLowerCase());
+    text = rows.map(row => SEARCHED.map(name => row[name]).join("\\n").toLowerCase());
   }
   shown = rows.filter(row => (!state.only || row.kind === state.only)
     && words.every(word => text[row.number].includes(word)));
@@ -147,10 +150,9 @@ function draw(row) {
     image.loading = "lazy"; image.decoding = "async"; image.width = 256; image.height = 196;
     image.alt = "Overlay of " + row.source;
     image.src = PARTS.thumbnails + row.thumbnail;
-    const link = make("a");
-    link.href = address(row.overlay);
-    link.append(image);
-    picture = link;
+    picture = image;
+    const path = address(row.overlay);
+    if (path) { picture = make("a"); picture.href = path; picture.append(image); }
   }
   const left = make("div", undefined, "picture"), middle = make("div"), right = make("div");
   left.append(picture);

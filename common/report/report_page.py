@@ -4,6 +4,9 @@
 pictures, loaded when they are scrolled to; the columns that the page shows and searches, in parts of 5,000 rows, all
 loaded at once; and whole rows in parts of 200, loaded when somebody opens a row. Parts are scripts, since a browser
 loads no JSON from a disk. Rows reach the page as text nodes, never as HTML.
+
+50,000 rows (10.8 MB of columns) are there 0.8 to 1.2 s after the page is asked for, with the pictures in sight 0.1 s
+later, in headless Chromium on a machine of two busy cores; ``python -m tools bench-report`` measures it.
 """
 
 from __future__ import annotations
@@ -198,7 +201,7 @@ autocomplete="off" spellcheck="false">
 <button type="button" id="before" aria-label="Page before" aria-keyshortcuts="ArrowLeft">&lsaquo; Back</button>
 <button type="button" id="next" aria-label="Next page" aria-keyshortcuts="ArrowRight">Next &rsaquo;</button>
 <button type="button" id="last" aria-label="Last page">&raquo;</button>
-<span id="place" role="status"></span><span class="soft">keys: &larr; &rarr; and /</span>
+<span id="place" role="status"></span><span class="soft keys">keys: &larr; &rarr; and /</span>
 </nav>
 </div>
 <main><ol id="rows" aria-label="Images"></ol></main>
