@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def main(args: argparse.Namespace) -> int:
     with stopping, write_log(options["log"]):
         try:
             return _run(options, stopping)
-        except OutputLost as error:
-            print(f"stopped: {error}", file=sys.stderr)
+        except (OutputLost, KeyboardInterrupt) as error:
+            print(f"stopped: {error}" if isinstance(error, OutputLost) else "stopped at once", file=sys.stderr)
             return 3
 
 
@@ -109,30 +110,50 @@ def _read(path: Path) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name not in known:
             raise UserError(f"{path}: knows no option '{key}'; one of {', '.join(sorted(known)).replace('_', '-')}")
-        if name in CHOICES and value not in CHOICES[name]:
-            raise UserError(f"{path}: {key} is {value}; one of {', '.join(CHOICES[name])}")
-        if name in ("overlay", "include") and not isinstance(value, list):
-            value = [value]
-        if isinstance(DEFAULTS.get(name), bool) and not isinstance(value, bool):
-            raise UserError(f"{path}: {key} is {value}; write true or false")
-        options[name] = value
+        options[name] = _value(path, str(key), name, value)
     return options
+
+
+def _value(path: Path, key: str, name: str, value: Any) -> Any:
+    """A value of the file, of the type that the command line gives."""
+    if name == "seg" and value is False:
+        value = "off"  # YAML 1.1 has it for a "no"
+    if name in CHOICES and value not in CHOICES[name]:
+        raise UserError(f"{path}: {key} is {value}; one of {', '.join(CHOICES[name])}")
+    if name in ("overlay", "include") and not isinstance(value, list):
+        value = [value]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(DEFAULTS.get(name), bool):
+        fits, wanted = isinstance(value, bool), "write true or false"
+    elif name in ("threads", "watch", "batch_size", "workers"):
+        fits, wanted = number or (value == "auto" and name in ("batch_size", "workers")), "write a number"
+    elif isinstance(value, list):
+        fits, wanted = all(isinstance(one, str) for one in value), "write words"
+    else:
+        fits, wanted = isinstance(value, str), "write it in quotes"
+    if not fits:
+        raise UserError(f"{path}: {key} is {value}; {wanted}")
+    return value
 
 
 def _run(options: dict[str, Any], stopping: _Stopping) -> int:
     from common.batch.prompts import Prompts
     from common.batch.run import Outcome, Run
 
+    if not 0 <= float(options["watch"]) < threading.TIMEOUT_MAX:
+        raise UserError(f"--watch {options['watch']}: is no number of seconds; write one, such as 60")
     settings = _settings(options, Prompts(options["prompts"], options["text"], options["laterality"],
                                           options["text_files"], options["reports"]))  # fmt: skip
     run = Run(settings, lambda line: print(f"note: {line}", file=sys.stderr), stopping)
     if options["dry_run"]:
         return dry_run(run)
     outcome: Outcome
+    before = None
     while True:
         outcome = run.go(_bar, SETTLED if options["watch"] else 0.0)
-        if outcome.counts["all"] or not options["watch"]:
+        if outcome.counts != before or not options["watch"]:
             summary(outcome, settings.options.output)
+        before = outcome.counts
         if outcome.stopped or not options["watch"] or stopping.wait(options["watch"]):
             break
     if not outcome.counts["all"] and not outcome.stopped:
@@ -165,7 +186,8 @@ def _settings(options: dict[str, Any], prompts: Any) -> Any:
         prompts=prompts, include=frozenset(options["include"]),
         batch_size=_count("batch-size", options["batch_size"], 1),
         workers=None if options["workers"] == "auto" else _count("workers", options["workers"], 0),
-        device=options["device"], threads=options["threads"], restart=options["restart"], engine=options["engine"],
+        device=options["device"], threads=_count("threads", options["threads"], 0), restart=options["restart"],
+        engine=options["engine"],
     )  # fmt: skip
 
 
@@ -189,21 +211,14 @@ def _bar(total: int, done: int) -> Any:
 
 def summary(outcome: Any, output: Path) -> None:
     """Print what came of a run; no names, no sentences."""
-    counts = outcome.counts
-    done = counts["status done"]
-    print(f"{done} of {counts['all']} files segmented, {counts['lesion']} with a lesion")
-    for verdict in ("review", "note", "ok"):
-        if done and counts[f"verdict {verdict}"]:
-            print(f"  {verdict:8}{counts[f'verdict {verdict}']:8} ({counts[f'verdict {verdict}'] / done:.1%})")
-    reasons = [
-        (number, words) for words, number in counts.items() if words.startswith(("refused:", "failed:", "skipped:"))
-    ]
-    for number, words in sorted(reasons, reverse=True)[:10]:
-        print(f"  {number:6} {words}")
-    if len(reasons) > 10:
-        print(f"  and {len(reasons) - 10} other reasons; see results.csv")
+    from common.batch.run import summary_of
+
+    first, *more = summary_of(outcome.counts)
+    print(first)
+    for line in more:
+        print(f"  {line}")
     if outcome.unused:
-        print(f"note: {len(outcome.unused)} sentences belong to no image: {', '.join(outcome.unused[:3])}")
+        print(f"note: {len(outcome.unused)} sentences belong to no image")
     if outcome.others:
         print(f"note: {outcome.others} other files were left out: they are no images")
     if outcome.stopped:
@@ -241,8 +256,6 @@ class _Stopping:
     """Ctrl-C and SIGTERM end a run after the batches that are begun; a second one at once."""
 
     def __init__(self) -> None:
-        import threading
-
         self.event = threading.Event()
 
     def __call__(self) -> bool:

@@ -19,6 +19,7 @@ from common.bundle import bundle_folder
 from common.errors import UserError
 from common.runtime.model import Model
 
+LOG = logging.getLogger("segment")
 AHEAD = 2  # batches that are decoded while one is in the network, and as many that are written: bounds the memory
 
 
@@ -115,6 +116,9 @@ class Engine:
         for i, image in zip(tasks, self.pool.collect(list(tasks.values())), strict=True):
             image.seconds["network"] = share
             prepared[i] = image
+        for image in prepared:
+            if image.trace:
+                LOG.error("an image failed in a way that nobody foresaw", extra={"facts": {"where": image.trace}})
         return Finished(batch, [image.row for image in prepared], [image.seconds for image in prepared])
 
 
@@ -142,6 +146,6 @@ def local_engine(
 def _lost(arguments: tuple[Any, ...], reason: str) -> Prepared:
     """The row of an image whose process ended or hung."""
     job: Job = arguments[0]
-    logging.getLogger("segment").error("an image %s", reason)
+    LOG.error("an image %s", reason)
     row = dict.fromkeys(COLUMNS, "") | job.row | {"status": "failed", "verdict": "failed", "reason": reason}
     return Prepared(row)

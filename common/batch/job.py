@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import logging
 import pickle
+import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,16 @@ from monai.utils import TraceKeys
 from PIL import Image
 
 from common.batch.describe import describe, marker, whose_sides
-from common.batch.naming import Pseudonyms
+from common.batch.header import bare
+from common.batch.naming import Pseudonyms, places
+from common.batch.store import FOLDER
 from common.bundle import bundle_folder
 from common.errors import UserError, user_error
 from common.files import replacing
+from common.images.meta import shown
 from common.prompts import parse
 from common.report.overlay import overlay
+from common.report.report_page import write_thumbnail
 from common.runtime.model import Processing, Segmentation
 
 COLUMNS = (
@@ -36,8 +40,9 @@ COLUMNS = (
     "orientation_source", "format", "modality", "body_part", "view", "series", "position", "sop_instance_uid",
     "study_instance_uid", "accession_number", "patient_id", "included",
 )  # fmt: skip
-# what the file's own name or size may cause; every other fault of writing is the output's
-_OWN = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
+# what the file's own name may cause, its folder's too; every other fault of writing is the output's
+_OWN = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
+_WITHHELD = "what was made of the sentence is withheld"
 
 
 class OutputLost(Exception):
@@ -91,11 +96,6 @@ class Job:
     row: dict[str, Any]
     prompt: tuple[str, str] | None = None
 
-    @property
-    def base(self) -> str:
-        """What the names of overlay and DICOM objects begin with."""
-        return self.target.removesuffix(".png")
-
 
 @dataclass
 class Prepared:
@@ -106,6 +106,7 @@ class Prepared:
     rest: bytes = b""  # the data dictionary, pickled, for who finishes it
     picture: np.ndarray | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    trace: str = ""  # where an exception arose that is no known fault of a file
 
 
 class Workshop:
@@ -134,7 +135,7 @@ class Workshop:
             displayed = data.pop("displayed")
             picture = _small(displayed) if self._draws(row) else None
         except Exception as error:
-            return Prepared(self._failed(row, job, error), seconds={"decode": time.perf_counter() - start})
+            return self._failed(row, job, error, {"decode": time.perf_counter() - start})
         for operation in data["image"].applied_operations:
             # another process will undo it with its own objects
             operation[TraceKeys.ID] = TraceKeys.NONE
@@ -153,17 +154,19 @@ class Workshop:
         row = dict(prepared.row)
         try:
             result = self.processing.finish(pickle.loads(prepared.rest), torch.from_numpy(logits))
+            if self.options.key and result.findings is not None and result.findings.warnings:
+                result.findings = replace(result.findings, warnings=(_WITHHELD,))
             laterality = row["prompt_laterality"] if result.prompt_used != "default" else ""
             facts = describe(result, self.processing.grammar, self.processing.kind, laterality, prepared.picture)
-            notes = [note for note in (row["warnings"], facts.pop("warnings")) if note]
             written = self._write(job, result, row, prepared.picture)
+            notes = [note for note in (row["warnings"], facts.pop("warnings"), written.pop("fault", "")) if note]
             row |= facts | written | {"status": "done", "warnings": " | ".join(notes)}
             if row["verdict"] == "ok" and notes:
                 row["verdict"] = "note"
         except OutputLost:
             raise
         except Exception as error:
-            row = self._failed(row, job, error)
+            return self._failed(row, job, error, prepared.seconds)
         return Prepared(row, seconds=prepared.seconds | {"write": time.perf_counter() - start})
 
     def _sentence(self, job: Job) -> tuple[str | None, str | None, list[str]]:
@@ -182,33 +185,41 @@ class Workshop:
 
     def _write(self, job: Job, result: Segmentation, row: dict[str, Any], picture: Any) -> dict[str, str]:
         """Mask, overlay and DICOM objects of one image; their columns."""
-        output, written = self.options.output, {"mask": f"masks/{job.target}"}
-        with _output_of(self.options):
+        output, place = self.options.output, places(job.target)
+        written = {"mask": place["mask"]}
+        with output_of(self.options):
             result.save(output / written["mask"])
         if picture is not None:
             drawn = self._draw(result, row, picture)
             if self.options.pictures:
-                written["overlay"] = f"overlays/{job.base}.jpg"
-                with _output_of(self.options), replacing(output / written["overlay"]) as part:
+                written["overlay"] = place["overlay"]
+                with output_of(self.options), replacing(output / written["overlay"]) as part:
                     Image.fromarray(drawn).save(part, format="JPEG", quality=88)
+                with output_of(self.options):
+                    write_thumbnail(output, written["overlay"], drawn)
         if row["format"] == "dicom" and self.options.secondary_capture:
             from common.images.write_sc import write_secondary_capture
 
-            written["secondary_capture"] = f"captures/{job.base}.sc.dcm"
-            with _output_of(self.options):
-                write_secondary_capture(output / written["secondary_capture"], job.path, drawn, self.algorithm())
+            written["secondary_capture"] = place["secondary_capture"]
+            with output_of(self.options):
+                path = output / written["secondary_capture"]
+                write_secondary_capture(path, job.path, drawn, algorithm=self.algorithm())
         if row["format"] == "dicom" and self.options.seg != "off":
             if row["series"]:
                 # one SEG a series, when all its slices are there: the probabilities wait for it
                 if self.options.seg == "fractional":
-                    part_name = output / ".work" / "fractional" / f"{job.target}.png"
-                    with _output_of(self.options), replacing(part_name) as part:
+                    part_name = output / FOLDER / "fractional" / f"{job.target}.png"
+                    with output_of(self.options), replacing(part_name) as part:
                         grey = (result.probability * 255).round().astype(np.uint8)
                         Image.fromarray(grey).save(part, format="PNG")
             else:
-                written["seg"] = f"seg/{job.base}.seg.dcm"
+                written["seg"] = place["seg"]
                 frame = result.probability if self.options.seg == "fractional" else result.mask
-                self.write_seg(output / written["seg"], [job.path], [frame])
+                try:
+                    self.write_seg(output / written["seg"], [job.path], [frame])
+                except UserError as error:
+                    # the mask is there; that nothing can refer to its image is to be known
+                    written |= {"seg": "", "fault": bare(job.path, error)}
         return written
 
     def write_seg(self, path: Path, sources: list[Path], frames: list[np.ndarray]) -> None:
@@ -220,7 +231,7 @@ class Workshop:
         """
         from common.images.write_seg import write_seg
 
-        with _output_of(self.options):
+        with output_of(self.options):
             write_seg(path, sources, frames, fractional=self.options.seg == "fractional", algorithm=self.algorithm())
 
     def algorithm(self) -> Any:
@@ -244,38 +255,47 @@ class Workshop:
         return overlay(picture / np.float32(255), mask, sentence=sentence,
                        marker=marker(result, self.processing.grammar))  # fmt: skip
 
-    def _failed(self, row: dict[str, Any], job: Job, error: Exception) -> dict[str, Any]:
+    def _failed(self, row: dict[str, Any], job: Job, error: Exception, seconds: dict[str, float]) -> Prepared:
         fault = user_error(error)
-        if fault is None:
-            # not a fault of the file that is known: where it arose is logged, its words may hold names
-            logging.getLogger("segment").error("%s", type(error).__name__, extra={"trace": _where(error)})
         reason = " ".join(str(fault or f"{type(error).__name__}: {error}").split())
-        for name in (str(job.path), job.path.name):
+        for path in (str(job.path), shown(job.path), job.path.name, shown(job.path.name)):
+            name = " ".join(path.split())
             reason = reason.removeprefix(f"{name}: ")
-            if self.options.key:
-                reason = reason.replace(name, "the file")
-        return row | {"status": "failed", "verdict": "failed", "reason": reason}
+            # reasons are counted and printed, and names are not; those of a letter or two say nothing
+            if len(name) > 2:
+                reason = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "the file", reason)
+        row = row | {"status": "failed", "verdict": "failed", "reason": reason}
+        # the words of an exception that nobody foresaw may hold names: where it arose does not
+        return Prepared(row, seconds=seconds, trace="" if fault else f"{type(error).__name__} at {_where(error)}")
 
 
-class _output_of:
-    """Turn faults of writing that are the output's into :class:`OutputLost`."""
+class output_of:
+    """Turn faults of writing that are the output's into :class:`OutputLost`; a folder that is gone is not made anew."""
 
     def __init__(self, options: Options) -> None:
         self.output = options.output
 
     def __enter__(self) -> None:
-        pass
+        # writers make the folders of a file: what is done is lost already, and must not seem to be there
+        if not (self.output / FOLDER).is_dir():
+            raise OutputLost(_lost(self.output, "is gone"))
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, OSError):
             cause = cause.__cause__
         if isinstance(cause, OSError) and cause.errno not in _OWN:
-            reason = "is gone" if not self.output.is_dir() else f"cannot be written to ({cause.strerror})"
-            raise OutputLost(
-                f"{self.output}: {reason}; mend it (space, permission, mount) and run the same command again: "
-                f"what is done is kept"
-            ) from error
+            reason = (
+                f"cannot be written to ({cause.strerror or cause})" if (self.output / FOLDER).is_dir() else "is gone"
+            )
+            raise OutputLost(_lost(self.output, reason)) from error
+
+
+def _lost(output: Path, reason: str) -> str:
+    return (
+        f"{shown(output)}: {reason}; mend it (space, permission, mount) and run the same command again: what is "
+        f"there is kept"
+    )
 
 
 def _where(error: BaseException) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from common.errors import UserError
@@ -49,6 +51,14 @@ class Pseudonyms:
         return self.identifier(name) + _ending(name)
 
 
+def nameless(reason: str) -> str:
+    """What is said of a file, without the names of others."""
+    reason = re.sub(
+        r"SOPInstanceUID is that of (.*(?=, a slice stands once)|.*)", "SOPInstanceUID is another's", reason
+    )
+    return re.sub(r"^named by .*, not there", "named by a DICOMDIR, not there", reason)
+
+
 def _ending(name: str) -> str:
     lower = name.lower()
     known = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm")
@@ -68,23 +78,45 @@ def target_of(name: str) -> str:
     return name if lower.endswith(".png") else path.with_name(path.name + ".png").as_posix()
 
 
-def targets_of(names: list[str], pseudonyms: Pseudonyms, taken: set[str] | None = None) -> dict[str, str]:
-    """The target of each image; where two would meet, also in a file system without capitals, the later is numbered.
+def places(target: str) -> dict[str, str]:
+    """Where all that an image may become is written, below the output folder: column of its row -> path.
+
+    Args:
+        target: the name of its mask, as :func:`targets_of` gives it.
+    """
+    base = target[:-4] if target.lower().endswith(".png") else target
+    return {
+        "mask": f"masks/{target}", "overlay": f"overlays/{base}.jpg", "seg": f"seg/{base}.seg.dcm",
+        "secondary_capture": f"captures/{base}.sc.dcm",
+    }  # fmt: skip
+
+
+def targets_of(names: list[str], pseudonyms: Pseudonyms, before: Iterable[str] = ()) -> dict[str, str]:
+    """The target of each image, such that no two meet in any of their :func:`places`, nor a file and a folder.
+
+    Where two would, also in a file system without capitals, the later is numbered.
 
     Args:
         names: of the images, in order.
         pseudonyms: of the run.
-        taken: targets of earlier runs in the same folder, folded; those of this one are added.
+        before: targets of earlier runs in the same folder.
     """
-    taken = set() if taken is None else taken
+    wanted = {name: target_of(pseudonyms.name(name)) for name in names}
+    before = list(before)
+    taken = {name for target in before for name in _names(target)}
+    taken |= {
+        str(folder).casefold() for target in (*before, *wanted.values()) for folder in PurePosixPath(target).parents
+    }
     targets = {}
-    for name in names:
-        target = wanted = target_of(pseudonyms.name(name))
-        number = 2
-        while target.casefold() in taken:
-            path = PurePosixPath(wanted)
+    for name, target in wanted.items():
+        path, number = PurePosixPath(target), 2
+        while not taken.isdisjoint(_names(target)):
             stem, dot, ending = path.name.partition(".")
             target, number = path.with_name(f"{stem}-{number}{dot}{ending}").as_posix(), number + 1
-        taken.add(target.casefold())
+        taken |= _names(target)
         targets[name] = target
     return targets
+
+
+def _names(target: str) -> set[str]:
+    return {path.partition("/")[2].casefold() for path in places(target).values()}

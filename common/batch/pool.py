@@ -14,9 +14,10 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from common.batch.job import Options, Workshop
+from common.errors import UserError
 
 LONGEST = 900.0  # seconds one file may take: a decoder that hangs is ended
-_LATE = f"takes longer than {LONGEST / 60:.0f} minutes"
+_ENDS = "ends the program that reads it: damaged, or too large for the memory"
 _shop: Workshop | None = None
 
 
@@ -24,8 +25,7 @@ def _begin(options: Options, parent: int, niceness: int) -> None:
     """What each worker does first."""
     import torch
 
-    # Ctrl-C is the parent's to answer; a parent that was killed takes its workers along
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # a parent that was killed takes its workers along
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     os.nice(niceness)
@@ -51,6 +51,34 @@ class Task:
         self.method, self.arguments, self.future, self.pool = method, arguments, future, pool
 
 
+class _Processes:
+    """So many workers, that start when there is something to do; once one is lost they are all."""
+
+    def __init__(self, options: Options, workers: int) -> None:
+        # spawned, not forked: torch's threads do not survive a fork
+        context = multiprocessing.get_context("spawn")
+        self.executor = ProcessPoolExecutor(workers, context, _begin, (options, os.getpid(), 5))
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        """Begin a call."""
+        # what is blocked here stays so in the process that this may start: Ctrl-C is for this one to answer
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+        try:
+            return self.executor.submit(function, *arguments)
+        except BrokenProcessPool as error:
+            broken: Future = Future()
+            broken.set_exception(error)
+            return broken
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def end(self) -> None:
+        """End them at once."""
+        for process in list((self.executor._processes or {}).values()):
+            process.kill()
+        self.executor.shutdown(wait=True, cancel_futures=True)
+
+
 class Pool:
     """Calls of a :class:`~common.batch.job.Workshop`'s methods, in processes of their own or in this one.
 
@@ -64,36 +92,29 @@ class Pool:
         self.options, self.workers, self.lost = options, workers, lost
         self.shop = Workshop(options) if workers == 0 else None
         self.started = 0  # how often processes were started
-        self.executor = self._start() if workers else None
-        if self.executor is not None:
-            self.executor.submit(os.getpid)  # else the first process starts with the first call
+        self.processes: _Processes | None = None
+        self.ready: Future = Future()
+        self.one: _Processes | None = None  # where a file is alone
+        if workers:
+            self._start()
+        else:
+            self.ready.set_result(None)
 
-    def _start(self) -> ProcessPoolExecutor:
-        # spawned, not forked: torch's threads do not survive a fork
+    def _start(self) -> None:
         self.started += 1
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self.workers, context, _begin, (self.options, os.getpid(), 5))
+        self.processes = _Processes(self.options, self.workers)
+        self.ready = self.processes.submit(os.getpid)  # else the first process starts with the first call
 
     def submit(self, method: str, *arguments: Any) -> Task:
         """Begin a call."""
+        if self.processes is not None:
+            return Task(method, arguments, self.processes.submit(_call, method, arguments), self.started)
         future: Future = Future()
-        if self.shop is not None:
-            try:
-                future.set_result(getattr(self.shop, method)(*arguments))
-            except Exception as error:
-                future.set_exception(error)
-        else:
-            future = self._submit(method, arguments)
-        return Task(method, arguments, future, self.started)
-
-    def _submit(self, method: str, arguments: tuple[Any, ...]) -> Future:
-        assert self.executor is not None
         try:
-            return self.executor.submit(_call, method, arguments)
-        except BrokenProcessPool as error:
-            broken: Future = Future()
-            broken.set_exception(error)
-            return broken
+            future.set_result(getattr(self.shop, method)(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return Task(method, arguments, future, self.started)
 
     def collect(self, tasks: Sequence[Task]) -> list[Any]:
         """Results of tasks, in order; after a crash each is done again alone, and the one that crashes again is lost.
@@ -103,40 +124,47 @@ class Pool:
         """
         results: list[Any] = []
         for task in tasks:
+            self.ready.exception()  # the time that processes take to start is not a file's
             try:
                 results.append(task.future.result(LONGEST))
             except (BrokenProcessPool, CancelledError):
-                # one of the files in work ended its process, and all of them with it: each once more, alone
+                # one of the files in work ended its process, and all of them with it
                 if task.pool == self.started:
                     self._restart()
                 results.append(self._alone(task))
             except LateError:
                 self._restart()
-                results.append(self.lost(task.arguments, _LATE))
+                results.append(self.lost(task.arguments, _late()))
         return results
 
     def _alone(self, task: Task) -> Any:
+        """The result of a task that no other one can disturb: in the pool may be the next file that ends it."""
+        if self.one is None:
+            self.one = _Processes(self.options, 1)
+            if (error := self.one.submit(os.getpid).exception()) is not None:
+                # no file is to blame
+                raise UserError("worker processes cannot be started (memory?); give --workers 0") from error
         try:
-            return self._submit(task.method, task.arguments).result(LONGEST)
-        except BrokenProcessPool:
-            self._restart()
-            return self.lost(task.arguments, "ends the program that reads it: damaged, or too large for the memory")
-        except LateError:
-            self._restart()
-            return self.lost(task.arguments, _LATE)
+            return self.one.submit(_call, task.method, task.arguments).result(LONGEST)
+        except (BrokenProcessPool, LateError) as error:
+            self.one.end()
+            self.one = None
+            return self.lost(task.arguments, _ENDS if isinstance(error, BrokenProcessPool) else _late())
 
     def _restart(self) -> None:
-        assert self.executor is not None
         self._end()
-        self.executor = self._start()
+        self._start()
 
     def _end(self) -> None:
-        assert self.executor is not None
-        for process in list((self.executor._processes or {}).values()):
-            process.kill()
-        self.executor.shutdown(wait=True, cancel_futures=True)
+        if self.processes is not None:
+            self.processes.end()
 
     def close(self) -> None:
         """End the workers."""
-        if self.executor is not None:
-            self._end()
+        self._end()
+        if self.one is not None:
+            self.one.end()
+
+
+def _late() -> str:
+    return f"takes longer than {LONGEST / 60:.0f} minutes"

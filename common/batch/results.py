@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from common.batch.job import COLUMNS
+from common.batch.naming import nameless
 from common.files import replacing
 
 STEPS = ("decode", "network", "write")
-_NUMBERS = ("rows", "columns", "pixels", "share", "area_mm2", "position")
 
 
 def write_tables(rows: Iterable[tuple[dict[str, Any], dict[str, float]]], output: Path) -> Counter[str]:
@@ -56,7 +56,8 @@ def _count(counts: Counter[str], row: dict[str, Any]) -> None:
         counts[f"verdict {row['verdict']}"] += 1
         counts["lesion"] += row["pixels"] > 0
     else:
-        counts[f"{row['status']}: {row['reason']}"] += 1
+        # counts are printed, and names are not
+        counts[f"{row['status']}: {nameless(row['reason'])}"] += 1
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:

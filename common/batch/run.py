@@ -16,14 +16,16 @@ from typing import Any, Protocol
 from common import __version__
 from common.batch.engine import Batch, Finished, local_engine
 from common.batch.find import Found, Search, check_output, find
-from common.batch.job import COLUMNS, Job, Options
-from common.batch.naming import Pseudonyms, targets_of
+from common.batch.job import COLUMNS, Job, Options, OutputLost, output_of
+from common.batch.naming import Pseudonyms, nameless, places, targets_of
 from common.batch.prompts import Prompts
 from common.batch.results import read_rows, write_tables
 from common.batch.store import Entry, Store
 from common.errors import UserError
 
 LOG = logging.getLogger("segment")
+_NOT_DONE = ("refused:", "failed:", "skipped:")
+_GONE = "was there when the run began, and is gone"
 
 
 class Bar(Protocol):
@@ -31,6 +33,9 @@ class Bar(Protocol):
 
     def update(self, n: int) -> Any:
         """So many images more."""
+
+    def close(self) -> Any:
+        """It is at its end."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +129,14 @@ class Run:
         return {
             "input": self.names.identifier(str(settings.input.resolve())), "bundle": self.metadata["name"],
             "bundle_version": self.metadata["version"], "overlays": list(options.overlays),
-            "weights": options.weights_sha256, "prompts": _digest_of(prompts), "include": sorted(settings.include),
+            "weights": options.weights_sha256, "prompts": self.names.identifier(_digest_of(prompts)),
+            "include": sorted(settings.include),
             "no_prompt": options.no_prompt, "seg": options.seg, "pictures": options.pictures,
             "secondary_capture": options.secondary_capture, "batch_size": settings.batch_size or "auto",
             "pseudonyms": hashlib.sha256(options.key).hexdigest() if options.key else None,
             "device": device.split(":")[0], "threads": settings.threads, "version": __version__,
             "torch": torch.__version__,
+            "override": {name: str(value) for name, value in options.override if name != "weights"},
         }  # fmt: skip
 
     def go(self, bar: Callable[[int, int], Bar], settled: float = 0.0) -> Outcome:
@@ -145,23 +152,30 @@ class Run:
         """
         store = Store(self.options.output)
         try:
-            if self.settings.restart:
-                store.clear()
-            if store.claim(self.command()) and store.parts:
-                self.said("going on with what an earlier run began")
+            with output_of(self.options):
+                if self.settings.restart:
+                    store.clear()
+                if store.claim(self.command()) and store.parts:
+                    self.said("going on with what an earlier run began")
             search = self.search()
             found = {self.names.name(one.name): one for one in search.found}
             prompts = self.settings.prompts.assign(search.found)
             self._plan(store, found, settled)
-            todo = [(number, batch) for number, batch in store.batches() if not store.is_done(number)]
-            total = sum(len(batch) for _, batch in store.batches())
-            shown = bar(total, total - sum(len(batch) for _, batch in todo))
+            newest = store.newest()
+            # a file that changed before its batch was done is in a later one too: once is enough
+            todo = [
+                (number, [entry for entry in batch if newest[entry.key] == number])
+                for number, batch in store.batches() if not store.is_done(number)
+            ]  # fmt: skip
+            shown = bar(len(newest), len(newest) - sum(len(batch) for _, batch in todo))
             stopped = False
             if todo:
-                stopped = self._work(store, todo, list(self._batches(todo, found, prompts)), shown)
+                stopped = self._work(store, todo, self._batches(todo, found, prompts), shown)
+            shown.close()
             if not stopped:
                 self._series(store, found)
-            counts = self._tables(store)
+            with output_of(self.options):
+                counts = self._tables(store)
             unused = tuple(self.settings.prompts.unused())
             return Outcome(counts, search.others, stopped, unused)
         finally:
@@ -170,26 +184,29 @@ class Run:
     def _plan(self, store: Store, found: dict[str, Found], settled: float) -> None:
         """Plan the files that no plan has."""
         known = store.known()
-        taken = {entry.target.casefold() for entry in known.values()}
+        # what was away may have come back as it was
+        away = {row["source"] for row, _ in store.rows() if row["reason"] == _GONE}
         fresh: list[tuple[str, Found, int, int]] = []
         for key, one in found.items():
-            size, changed = _stat(one.path)
+            size, changed = _stat(one)
             before = known.get(key)
-            if before is not None and (before.size, before.changed) == (size, changed):
+            if before is not None and (before.size, before.changed) == (size, changed) and key not in away:
                 continue
-            if settled and time.time() - changed / 1e9 < settled:
+            # another machine's clock may be ahead
+            if settled and abs(time.time() - changed / 1e9) < settled:
                 continue
             fresh.append((key, one, size, changed))
         if not fresh:
             return
         # an image that changed keeps its place in the output
         wanted = [one.name for key, one, _, _ in fresh if key not in known]
-        targets = targets_of(wanted, self.names, taken)
+        targets = targets_of(wanted, self.names, (entry.target for entry in known.values()))
         entries = [
             Entry(key, size, changed, known[key].target if key in known else targets[one.name], bool(one.refused))
             for key, one, size, changed in fresh
         ]
-        store.plan(entries, self.settings.batch_size or (32 if self.command()["device"] == "cuda" else 8))
+        with output_of(self.options):
+            store.plan(entries, self.settings.batch_size or (32 if self.command()["device"] == "cuda" else 8))
 
     def _batches(
         self, todo: list[tuple[int, list[Entry]]], found: dict[str, Found], prompts: dict[str, Any]
@@ -202,12 +219,12 @@ class Run:
                 row = {"source": entry.key} if one is None else self._row(entry.key, one)
                 if one is not None:
                     problem = "" if self.options.key else self.settings.prompts.problems.get(one.name, "")
-                    row["warnings"] = " | ".join(note for note in (one.note, problem) if note)
+                    row["warnings"] = " | ".join(note for note in (self._told(one.note), problem) if note)
                 prompt = None if one is None else prompts.get(one.name)
                 if prompt is not None:
                     row |= {"prompt": "" if self.options.key else prompt.text, "prompt_source": prompt.source,
                             "prompt_laterality": prompt.laterality}  # fmt: skip
-                refused = "was there when the run began, and is gone" if one is None else one.refused
+                refused = _GONE if one is None else self._told(one.refused)
                 if refused:
                     done.append(dict.fromkeys(COLUMNS, "") | row
                                 | {"status": "refused", "verdict": "failed", "reason": refused})  # fmt: skip
@@ -224,25 +241,37 @@ class Run:
             "view": header.view, "series": hide(one.series), "position": one.position if one.series else "",
             "sop_instance_uid": hide(header.sop_instance), "study_instance_uid": hide(header.study),
             "accession_number": hide(header.accession), "patient_id": hide(header.patient),
-            "included": one.overridden,
+            "included": self._told(one.overridden),
         }  # fmt: skip
 
-    def _work(self, store: Store, todo: list[tuple[int, list[Entry]]], batches: list[Batch], bar: Bar) -> bool:
+    def _told(self, words: str) -> str:
+        """What was found of a file, without the names of others where names are hashes."""
+        return nameless(words) if self.options.key else words
+
+    def _work(self, store: Store, todo: list[tuple[int, list[Entry]]], batches: Iterator[Batch], bar: Bar) -> bool:
         """Segment batches; whether it was stopped before the last."""
         planned = dict(todo)
         with engine_of(self.settings, self.said) as engine:
-            for finished in engine.run(iter(batches), self.stopping):
+            for finished in engine.run(batches, self.stopping):
                 self._keep(store, finished, planned[finished.batch.number])
                 bar.update(len(finished.batch.jobs) + len(finished.batch.done))
         return any(not store.is_done(number) for number in planned)
 
     def _keep(self, store: Store, finished: Finished, entries: list[Entry]) -> None:
         """A batch is done: its rows in the plan's order."""
+        if store.lost():
+            raise OutputLost(f"{self.options.output}: is gone; mend it (mount) and run the same command again")
         order = {entry.key: i for i, entry in enumerate(entries)}
         rows = [*finished.rows, *finished.batch.done]
         seconds = [*finished.seconds, *({} for _ in finished.batch.done)]
         both = sorted(zip(rows, seconds, strict=True), key=lambda pair: order[pair[0]["source"]])
-        store.finish(finished.batch.number, [row for row, _ in both], [second for _, second in both])
+        with output_of(self.options):
+            # nothing stays of what an image was before it changed, or of one that failed half way
+            for (row, _), entry in zip(both, entries, strict=True):
+                for path in places(entry.target).values() if row["status"] != "done" else ():
+                    with contextlib.suppress(OSError):
+                        (self.options.output / path).unlink()
+            store.finish(finished.batch.number, [row for row, _ in both], [second for _, second in both])
         statuses = Counter(row["status"] for row, _ in both)
         LOG.info("batch done", extra={"facts": {"batch": finished.batch.number, "images": dict(statuses)}})
 
@@ -271,7 +300,8 @@ class Run:
                 shop.write_seg(self.options.output / target, [found[key].path for key, _ in members], frames)
             except UserError as error:
                 facts |= {"seg": "", "reason": str(error)}
-            store.note(name, facts)
+            with output_of(self.options):
+                store.note(name, facts)
 
     def _frame(self, mask: str) -> Any:
         import numpy as np
@@ -299,17 +329,24 @@ class Run:
                 yield row, seconds
 
         counts = write_tables(rows(), self.options.output)
-        from common.report.gallery import write_gallery
+        from common.report.report_page import write_report
 
-        cards = [
-            {"file": row["source"], "verdict": "note" if row["verdict"] == "review" else row["verdict"],
-             "overlay": row["overlay"], "sentence": row["understood"],
-             "sides": row["sides_named"].split(", ") if row["sides_named"] else (),
-             "reason": row["reason"] or row["warnings"]}
-            for row in read_rows(self.options.output / "results.json")
-        ]  # fmt: skip
-        write_gallery(cards, self.options.output / "report.html", f"{self.metadata['name']}: {counts['all']} files")
+        title = f"{self.metadata['name']}: {counts['all']} files"
+        write_report(read_rows(self.options.output / "results.json"), self.options.output, title, summary_of(counts)[:1])
         return counts
+
+
+def summary_of(counts: Counter[str]) -> list[str]:
+    """What came of a run, in lines: how many were segmented, the share of each verdict, and why others were not."""
+    done = counts["status done"]
+    lines = [f"{done} of {counts['all']} files segmented, {counts['lesion']} with a lesion"]
+    verdicts = {name: counts[f"verdict {name}"] for name in ("review", "note", "ok")}
+    lines += [f"{name}: {number} ({number / done:.1%})" for name, number in verdicts.items() if number]
+    reasons = [(number, words) for words, number in counts.items() if words.startswith(_NOT_DONE)]
+    lines += [f"{number} {words}" for number, words in sorted(reasons, reverse=True)[:10]]
+    if len(reasons) > 10:
+        lines.append(f"and {len(reasons) - 10} other reasons; see results.csv")
+    return lines
 
 
 def metadata_of(options: Options) -> dict[str, Any]:
@@ -357,9 +394,10 @@ def _digest_of(prompts: Prompts) -> str:
     return hashlib.sha256(content + settings.encode()).hexdigest()
 
 
-def _stat(path: Path) -> tuple[int, int]:
+def _stat(one: Found) -> tuple[int, int]:
+    """Size and time of what is looked at: of a file that is refused its rights too, for that may be why."""
     try:
-        status = path.stat()
+        status = one.path.stat()
     except OSError:
         return -1, 0
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_ctime_ns if one.refused else status.st_mtime_ns

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,8 +17,20 @@ from typing import Any, NamedTuple
 
 from common.errors import UserError
 from common.files import write_text
+from common.images.meta import shown
 
 FOLDER = ".work"
+_WRITTEN = (
+    "masks",
+    "overlays",
+    "seg",
+    "captures",
+    "results.csv",
+    "results.json",
+    "timing.csv",
+    "report.html",
+    "report",
+)
 
 
 class Entry(NamedTuple):
@@ -54,17 +67,24 @@ class Store:
             (self.folder / "done").mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / "lock").open("w")
         except OSError as error:
-            raise UserError(f"{output}: cannot be written to ({error.strerror}); name another folder") from error
+            raise UserError(f"{shown(output)}: cannot be written to ({error.strerror}); name another folder") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise UserError(f"{output}: another run is writing here; wait for it or name another folder") from None
+            raise UserError(f"{shown(output)}: another run is writing here; wait for it or name another one") from None
         self.parts: list[list[list[Entry]]] = [self._part(path) for path in sorted(self.folder.glob("plan-*.json"))]
 
     def close(self) -> None:
         """Let others in."""
         self._lock.close()
+
+    def lost(self) -> bool:
+        """Whether the folder was taken away since, or another put in its place."""
+        try:
+            return not os.path.samestat(os.fstat(self._lock.fileno()), (self.folder / "lock").stat())
+        except OSError:
+            return True
 
     def claim(self, command: dict[str, Any]) -> bool:
         """Say what is run here; True if it was begun already.
@@ -73,25 +93,40 @@ class Store:
             UserError: the folder holds what another command made.
         """
         path = self.folder / "command.json"
-        if not path.exists():
-            write_text(path, json.dumps(command, indent=4) + "\n")
-            return False
-        before = json.loads(path.read_text())
-        other = [key for key in sorted(command.keys() | before.keys()) if command.get(key) != before.get(key)]
-        if other:
+        output = self.folder.parent
+        if path.exists():
+            before = json.loads(path.read_text())
+            other = [key for key in sorted(command.keys() | before.keys()) if command.get(key) != before.get(key)]
+            if not other:
+                return True
+            if any((self.folder / "done").iterdir()):
+                raise UserError(
+                    f"{shown(output)}: holds the results of another command ({', '.join(other)} differ); give another "
+                    f"--output, or --restart to begin anew"
+                )
+            # it ended before anything was done: a slip that was mended
+            self.clear()
+        elif there := [name for name in _WRITTEN if (output / name).exists()]:
             raise UserError(
-                f"{self.folder.parent}: holds the results of another command ({', '.join(other)} differ); give another "
-                f"--output, or --restart to begin anew"
+                f"{shown(output)}: holds {', '.join(there)}, which no run wrote that is known here, and would be "
+                f"written over; give another --output"
             )
-        return True
+        write_text(path, json.dumps(command, indent=4) + "\n")
+        return False
 
     def clear(self) -> None:
-        """Forget everything that an earlier run planned and did, and remove what it wrote."""
-        for name in ("masks", "overlays", "seg", "captures", f"{FOLDER}/done", f"{FOLDER}/fractional"):
-            shutil.rmtree(self.folder.parent / name, ignore_errors=True)
-        for path in [*self.folder.glob("plan-*.json"), self.folder / "command.json"]:
-            path.unlink(missing_ok=True)
+        """Forget all that an earlier run planned and did, and remove what it wrote; nothing if there was none."""
+        command = self.folder / "command.json"
+        if not command.exists():
+            return
+        # what is done first, the command last: a kill in between leaves nothing that seems to be done, and no doubt
+        # about whose files these are
+        for path in [self.folder / "done", *self.folder.glob("plan-*.json"), self.folder / "fractional"]:
+            _remove(path)
+        for name in _WRITTEN:
+            _remove(self.folder.parent / name)
         (self.folder / "done").mkdir()
+        command.unlink()
         self.parts = []
 
     def plan(self, entries: Sequence[Entry], size: int) -> None:
@@ -124,6 +159,10 @@ class Store:
         """The newest entry of each key."""
         return {entry.key: entry for _, batch in self.batches() for entry in batch}
 
+    def newest(self) -> dict[str, int]:
+        """The last batch of each key."""
+        return {entry.key: number for number, batch in self.batches() for entry in batch}
+
     def is_done(self, number: int) -> bool:
         """Whether a batch's results are there."""
         return self._file(number).exists()
@@ -142,7 +181,7 @@ class Store:
 
     def rows(self) -> Iterator[tuple[dict[str, Any], dict[str, float]]]:
         """All rows done, in the plan's order, the newest of each source, with seconds."""
-        newest = {entry.key: number for number, batch in self.batches() for entry in batch}
+        newest = self.newest()
         for number, _ in self.batches():
             for row, seconds in zip(*self.done(number), strict=True):
                 if newest[row["source"]] == number:
@@ -159,3 +198,10 @@ class Store:
         """The facts kept under a name; {} if none."""
         path = self.folder / "done" / f"{name}.json"
         return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
