@@ -278,24 +278,21 @@ class output_of:
     def __enter__(self) -> None:
         # writers make the folders of a file: what is done is lost already, and must not seem to be there
         if not (self.output / FOLDER).is_dir():
-            raise OutputLost(_lost(self.output, "is gone"))
+            raise OutputLost(lost_words(self.output, None))
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, OSError):
             cause = cause.__cause__
         if isinstance(cause, OSError) and cause.errno not in _OWN:
-            reason = (
-                f"cannot be written to ({cause.strerror or cause})" if (self.output / FOLDER).is_dir() else "is gone"
-            )
-            raise OutputLost(_lost(self.output, reason)) from error
+            raise OutputLost(lost_words(self.output, cause if (self.output / FOLDER).is_dir() else None)) from error
 
 
-def _lost(output: Path, reason: str) -> str:
-    return (
-        f"{shown(output)}: {reason}; mend it (space, permission, mount) and run the same command again: what is "
-        f"there is kept"
-    )
+def lost_words(output: Path, fault: OSError | None) -> str:
+    """What is said of an output folder that cannot be written to, or (None) is gone."""
+    reason = f"cannot be written to ({fault.strerror or fault})" if fault else "is gone"
+    mend = "mend it (space, permission, mount) and run the same command again: what is there is kept"
+    return f"{shown(output)}: {reason}; {mend}"
 
 
 def _where(error: BaseException) -> str:

@@ -16,11 +16,11 @@ from typing import Any, Protocol
 from common import __version__
 from common.batch.engine import Batch, Finished, local_engine
 from common.batch.find import Found, Search, check_output, find
-from common.batch.job import COLUMNS, Job, Options, OutputLost, output_of
+from common.batch.job import COLUMNS, Job, Options, OutputLost, lost_words, output_of
 from common.batch.naming import Pseudonyms, nameless, places, targets_of
 from common.batch.prompts import Prompts
 from common.batch.results import read_rows, write_tables
-from common.batch.store import Entry, Store
+from common.batch.store import FOLDER, Entry, Store
 from common.errors import UserError
 
 LOG = logging.getLogger("segment")
@@ -150,7 +150,7 @@ class Run:
             OutputLost: the output folder cannot be written to.
             UserError: the folder holds another command's results, or nothing can be segmented.
         """
-        store = Store(self.options.output)
+        store = self._store()
         try:
             with output_of(self.options):
                 if self.settings.restart:
@@ -180,6 +180,15 @@ class Run:
             return Outcome(counts, search.others, stopped, unused)
         finally:
             store.close()
+
+    def _store(self) -> Store:
+        try:
+            return Store(self.options.output)
+        except UserError as error:
+            if isinstance(error.__cause__, OSError) and (self.options.output / FOLDER).is_dir():
+                # it could be written to before
+                raise OutputLost(lost_words(self.options.output, error.__cause__)) from error
+            raise
 
     def _plan(self, store: Store, found: dict[str, Found], settled: float) -> None:
         """Plan the files that no plan has."""
@@ -260,7 +269,7 @@ class Run:
     def _keep(self, store: Store, finished: Finished, entries: list[Entry]) -> None:
         """A batch is done: its rows in the plan's order."""
         if store.lost():
-            raise OutputLost(f"{self.options.output}: is gone; mend it (mount) and run the same command again")
+            raise OutputLost(lost_words(self.options.output, None))
         order = {entry.key: i for i, entry in enumerate(entries)}
         rows = [*finished.rows, *finished.batch.done]
         seconds = [*finished.seconds, *({} for _ in finished.batch.done)]

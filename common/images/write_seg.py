@@ -77,7 +77,7 @@ def write_seg(
             raise ValueError(f"a mask of shape {frame.shape} for a source of {grid} rows and columns")
     _one_series(sources[0], images)
     try:
-        seg = _segmentation(images, np.stack(frames), fractional, algorithm, label)
+        seg = _segmentation(images, np.ascontiguousarray(np.stack(frames)), fractional, algorithm, label)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         # highdicom names the rule but may quote values, and those may be a patient's
         raise UserError(

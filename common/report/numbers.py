@@ -55,7 +55,8 @@ def numbers(rows: Mapping[str, Sequence[Path]]) -> str:
     Raises:
         UserError: an evaluation is missing, or the rows were not scored on the same images.
     """
-    lines, notes, scored = [], set(), set()
+    lines, scored = [], set()
+    trained: dict[tuple[str, str], list[str]] = {}  # weights and what is to be said of them -> rows
     for name, folders in rows.items():
         runs = [read_run(folder) for folder in folders]
         summaries = [run["summary"] for run in runs]
@@ -86,12 +87,17 @@ def numbers(rows: Mapping[str, Sequence[Path]]) -> str:
             data, sidecar, history = run["summary"]["data"], run["sidecar"], run["history"]
             scored.add(data["sha256"])
             seconds = sum(float(row["seconds"]) for row in history)
-            notes.add(
-                f"{name}, seed {sidecar['seed']}: {sidecar['data']['items']} training images, "
+            facts = (
+                f"seed {sidecar['seed']}: {sidecar['data']['items']} training images, "
                 f"{history[-1]['steps']} steps in {seconds:.0f} s with validation, best epoch {sidecar['epoch']} of "
                 f"{len(history)}, scored on split {run['summary']['split']} in the {run['summary']['grid']} grid, "
                 f"commit {sidecar['commit'][:12]}, torch {sidecar['versions']['torch']}, {sidecar['device']}."
             )
+            trained.setdefault((run["summary"]["weights"], facts), []).append(name)
     if len(scored) > 1:
         raise UserError("the rows were scored on different images; evaluate all of them on the same split and limit")
-    return markdown_table(lines, COLUMNS) + "\n" + "\n".join(f"- {note}" for note in sorted(notes))
+    notes = []
+    for (_, facts), (name, *others) in trained.items():
+        same = f" (and rows below, of the same weights)" if others else ""
+        notes.append(f"- {name}{same}, {facts}")
+    return markdown_table(lines, COLUMNS) + "\n" + "\n".join(notes)

@@ -36,6 +36,14 @@ def test_seeds_are_averaged_and_shown(tmp_path):
     assert "A, seed 1: 9 training images, 20 steps in 3 s with validation, best epoch 2 of 2" in text
 
 
+def test_weights_that_several_rows_share_are_told_once(tmp_path):
+    first = run(tmp_path / "0", 0, 0.5)
+    text = numbers({"A": [first], "A, mirrored": [first], "B": [run(tmp_path / "1", 0, 0.5)]})
+    assert "- A (and rows below, of the same weights), seed 0: 9 training images" in text
+    assert "- B, seed 0: " in text
+    assert text.count("training images") == 2
+
+
 def test_refusals(tmp_path):
     with pytest.raises(UserError, match="no evaluation with its weights"):
         numbers({"A": [tmp_path]})
