@@ -392,6 +392,44 @@ def test_a_real_orthanc_is_watched(orthanc, tmp_path, task):
     assert len(Orthanc(orthanc).get("/instances")) == 6
 
 
+@pytest.mark.full
+def test_the_command_takes_radiographs_of_a_real_orthanc_and_stores_their_segmentations(orthanc, tmp_path):
+    """`python -m tools orthanc` as it is, which runs `python -m tools segment` with random weights."""
+    import torch
+    from monai.bundle import ConfigParser
+
+    from common.bundle import bundle_folder, configuration_files
+    from common.datasets import phantoms
+    from tools.__main__ import main
+
+    torch.manual_seed(0)
+    parser = ConfigParser()
+    parser.read_config(configuration_files(bundle_folder("unet"), ["inference", "demo"]))
+    torch.save(parser.get_parsed_content("network_def").state_dict(), tmp_path / "unet.pt")
+    options = f"bundle: unet\noverlay: demo\nweights: {tmp_path / 'unet.pt'}\ndevice: cpu\nno-prompt: default\n"
+    (tmp_path / "segment.yaml").write_text(options)
+    uids = {}
+    for seed, modality in enumerate(("CR", "DX")):
+        picture = phantoms.draw(seed, 64).image
+        uids[write_radiograph(tmp_path / "a.dcm", picture, modality=modality)] = picture.shape
+        Orthanc(orthanc).store(tmp_path / "a.dcm")
+    time.sleep(3)  # until the series are stable
+    arguments = ["orthanc", "--url", orthanc, "--folder", str(tmp_path / "state"), "--once", "--from-start",
+                 "--config", str(tmp_path / "segment.yaml"), "--secondary-capture"]  # fmt: skip
+    assert main(arguments) == 0
+    found = {}
+    for name in Orthanc(orthanc).get("/instances"):
+        Orthanc(orthanc).fetch(name, tmp_path / "back.dcm")
+        header = pydicom.dcmread(tmp_path / "back.dcm")
+        if header.Modality == "SEG":
+            source = str(header.SourceImageSequence[0].ReferencedSOPInstanceUID)
+            found[source] = header.pixel_array.shape
+        else:
+            found.setdefault(header.Modality, header)
+    assert {uid: found[uid] for uid in uids} == uids
+    assert found["OT"].PhotometricInterpretation == "RGB"
+
+
 def test_results_are_found_by_content(tmp_path):
     path, seg, _ = image(tmp_path, 0)
     (tmp_path / "no.dcm").write_bytes(b"no DICOM")
