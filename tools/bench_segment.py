@@ -7,6 +7,7 @@ weights, worker processes).
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -96,6 +97,7 @@ def _monai(args: argparse.Namespace, root: Path, weights: Path) -> float:
         num_workers=args.workers, **{"evaluator::val_handlers": None},
     )  # fmt: skip
     flow.initialize()
+    logging.getLogger("monai.data.image_writer").setLevel(logging.WARNING)
     flow.parser.get_parsed_content("network").eval()
     evaluator = flow.parser.get_parsed_content("evaluator")
     start = time.perf_counter()
