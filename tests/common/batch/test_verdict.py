@@ -39,8 +39,8 @@ def radiograph(size=(200, 160)):
     """Dark lungs either side of a bright middle, bright below."""
     picture = np.full(size, 0.35)
     rows, columns = size
-    picture[:, round(0.42 * columns) : round(0.58 * columns)] = 0.7
-    picture[round(0.7 * rows) :, :] = 0.9
+    picture[:, round(0.42 * columns) : round(0.58 * columns)] = 0.8
+    picture[round(0.7 * rows) :, :] = 0.6
     picture[: round(0.12 * rows), : round(0.3 * columns)] = 0.25
     picture[: round(0.12 * rows), round(0.7 * columns) :] = 0.25
     for left in (0.16, 0.62):
