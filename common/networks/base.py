@@ -76,7 +76,7 @@ class SegmentationNetwork(nn.Module, ABC):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         # torch calls this for each module before it copies anything, and whatever `strict` says.
-        fault = _misfit(self.state_dict(), {k[len(prefix) :]: v for k, v in state_dict.items()})
+        fault = self.misfit({k[len(prefix) :]: v for k, v in state_dict.items()})
         if fault:
             raise UserError(
                 f"these weights do not fit {type(self).__name__}: {fault}; use the weights that belong to "
@@ -84,11 +84,16 @@ class SegmentationNetwork(nn.Module, ABC):
             )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def misfit(self, given: Mapping[str, Any]) -> str:
+        """Why the state dict ``given`` is none of this network's, in one line; "" if it is."""
+        return _misfit(self.state_dict(), given)
+
 
 class TextNetwork(SegmentationNetwork):
     """A network that needs a sentence: checks the ids, and stands in ``default_text`` for a missing one.
 
-    ``default_text`` belongs to the config, not to the weights: the buffer is not in the state dict.
+    ``default_text`` is in the state dict, and loading compares it: a vocabulary in other order would give the words
+    other ids, and the network would mark the other lung. It holds no padding, for that says nothing of a vocabulary.
 
     Args:
         in_channels: channels of the image, 1 or 3.
@@ -113,7 +118,7 @@ class TextNetwork(SegmentationNetwork):
         self.max_length = max_length
         default = torch.tensor([list(default_text)], dtype=torch.int64, device="cpu")  # (1, L)
         self.check_text(default, 1)
-        self.register_buffer("default_text", default, persistent=False)
+        self.register_buffer("default_text", default[default != 0][None])
 
     def prompt(self, text: torch.Tensor | None, image: torch.Tensor) -> torch.Tensor:
         """``text``, checked, or the default sentence once for each image: (B, L)."""
@@ -122,6 +127,19 @@ class TextNetwork(SegmentationNetwork):
         if not is_exporting():
             self.check_text(text, image.shape[0])
         return text
+
+    def misfit(self, given: Mapping[str, Any]) -> str:
+        """As of every network; and whether the default sentence had the same ids where ``given`` was trained."""
+        theirs = given.get("default_text")
+        if not isinstance(theirs, torch.Tensor):
+            return super().misfit(given)
+        fault = super().misfit({**given, "default_text": self.default_text})
+        if not fault and theirs.flatten().tolist() != self.default_text.flatten().tolist():
+            fault = (
+                f"the weights were trained with another vocabulary: their ids of the default sentence are "
+                f"{theirs.flatten().tolist()}, this tokeniser's {self.default_text.flatten().tolist()}"
+            )
+        return fault
 
     def check_text(self, text: torch.Tensor, batch: int) -> None:
         """Refuse ids that are no (batch, L) int64, too long, of another vocabulary, or padding only."""

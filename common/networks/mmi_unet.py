@@ -15,8 +15,9 @@ s_{ℓ+1} = T + out_t; the decoder gets the four out_v.
 Open in the paper, and what was chosen: the sum out_v + x_ℓ (so 2x_ℓ + ...) and T + out_t, no position
 codes, and the initial distributions are the released code's. Padded words are masked in every attention
 (the released code lets them take part): logits do not depend on the length of padding. Output padding at
-the deepest Bridger is the released code's for 224² (7 → 3 → 7), here for every odd grid. Logits, where
-that code gives sigmoids.
+the deepest Bridger is the released code's for 224² (7 → 3 → 7), here for every odd grid; a grid of one row
+or column (the deepest at 32²) has no half, and its Bridger hands on what it got. Logits, where that code
+gives sigmoids.
 
 Parameters at the paper's sizes: Bridgers 21.804 M, up path 5.035 M, head 0.332 M, ConvNeXt-T 27.820 M;
 54.99 M. As in the released code, 5.52 M of them get no gradient from the segmentation: what makes the
@@ -33,7 +34,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from common.networks.base import TextNetwork
+from common.networks.base import TextNetwork, is_exporting
 from common.networks.blocks.attention import MultiHeadAttention
 from common.networks.blocks.upsampling import SubpixelHead, UpBlock
 from common.networks.image import ConvNeXt
@@ -123,23 +124,26 @@ class Bridger(nn.Module):
         """Let them meet.
 
         Args:
-            image: map x (B, width, h, w).
+            image: map x (B, width, h, w). With one row or column (not while exporting) it comes back as it is.
             words: s (B, L, text_width).
             mask: (B, L) bool, True at words, False at padding.
-            return_weights: also give how each word looks at the half grid.
+            return_weights: also give how the half grid looks at each word.
 
         Returns:
-            out_v (B, width, h, w), out_t (B, L, text_width), and weights (B, heads, L, h//2, w//2) or None.
+            out_v (B, width, h, w), out_t (B, L, text_width), and the cross-attention of I_v, (B, heads, L, h//2,
+            w//2), which sums to 1 over the words, or None.
         """
         height, width = image.shape[-2:]
+        if not is_exporting() and min(height, width) < 2:
+            return image, words, None
         grid = self.image_in(image)  # (B, width, h//2, w//2)
         v = self.image_norm(grid.flatten(2).transpose(1, 2))  # (B, (h//2)(w//2), width)
         t = self.text_norm(self.text_in(words))  # (B, L, width)
-        v_new, _ = self.image_interactor(v, t, other_mask=mask)
-        t_new, weights = self.text_interactor(t, v, mask=mask, return_weights=return_weights)
+        v_new, weights = self.image_interactor(v, t, other_mask=mask, return_weights=return_weights)
+        t_new, _ = self.text_interactor(t, v, mask=mask)
         back = self.image_out(v_new.transpose(1, 2).unflatten(2, grid.shape[-2:]))[..., :height, :width]
         if weights is not None:
-            weights = weights.unflatten(3, grid.shape[-2:])
+            weights = weights.transpose(2, 3).unflatten(3, grid.shape[-2:])
         return image + back, words + self.text_out(t_new), weights
 
 
@@ -150,7 +154,7 @@ class Fused:
     Attributes:
         image: out_v of each Bridger, (B, widths[i], h_i, w_i).
         words: out_t of each Bridger, (B, L, text width).
-        attention: where asked for, by stage (1 to 4): how words look at the half grid,
+        attention: where asked for, by stage (1 to 4): how the half grid looks at words,
             (B, heads, L, h//2, w//2).
         mask: (B, L) bool, True at words.
     """
@@ -162,7 +166,7 @@ class Fused:
 
 
 class MMIUNet(TextNetwork):
-    """MMI-UNet. Height and width must be multiples of the image encoder's stride (ConvNeXt-T: 32), two or more.
+    """MMI-UNet. Height and width must be multiples of the image encoder's stride (ConvNeXt-T: 32).
 
     Args:
         image_encoder: trained with the rest.
@@ -196,15 +200,6 @@ class MMIUNet(TextNetwork):
         self.up_path = nn.ModuleList(UpBlock(widths[i], widths[i - 1]) for i in (3, 2, 1))
         self.head = SubpixelHead(widths[0], image_encoder.patch_size)
 
-    def check_image(self, image: torch.Tensor) -> None:
-        """As of every network; and the deepest Bridger halves its grid once more."""
-        super().check_image(image)
-        if min(image.shape[-2:]) < 2 * self.divisible_by:
-            raise UserError(
-                f"MMIUNet: the image is {image.shape[-2]} x {image.shape[-1]} pixels, but height and width must be "
-                f"at least {2 * self.divisible_by} pixels; resize or pad it"
-            )
-
     def outputs(self, image: torch.Tensor, text: torch.Tensor) -> dict[str, torch.Tensor]:
         """``{"pred": logits (B, 1, H, W)}``."""
         return {"pred": self.decode(self.fuse(image, text).image)}
@@ -233,7 +228,10 @@ class MMIUNet(TextNetwork):
 
     @torch.no_grad()
     def word_attention(self, image: torch.Tensor, text: torch.Tensor | None = None, stage: int = 2) -> torch.Tensor:
-        """How each word looks at the picture: I_t's cross-attention in one Bridger, mean over heads.
+        """Where in the picture each word is looked at: its column of I_v's cross-attention in one Bridger.
+
+        In I_v each cell of the picture spreads its look over the words; that is what changes the picture's map, and
+        so the mask. (In I_t words look at cells; after training all of them look at the same ones.)
 
         Args:
             image: (B, in_channels, H, W).
@@ -241,7 +239,7 @@ class MMIUNet(TextNetwork):
             stage: 1 to 4; the second has 14² cells at 224².
 
         Returns:
-            (B, L, h, w), sums to 1 over each word's picture; rows of padding mean nothing.
+            (B, L, h, w), the mean over heads; each word's sums to 1 over the picture, that of padding is 0.
 
         Raises:
             UserError: no such stage, or image or ids do not fit.
@@ -249,4 +247,10 @@ class MMIUNet(TextNetwork):
         if stage not in (1, 2, 3, 4):
             raise UserError(f"word_attention: stage {stage}, expected 1 to 4")
         self.check_image(image)
-        return self.fuse(image, self.prompt(text, image), (stage,)).attention[stage].mean(dim=1)
+        attention = self.fuse(image, self.prompt(text, image), (stage,)).attention
+        if stage not in attention:
+            raise UserError(
+                f"word_attention: the image has {image.shape[-2]} x {image.shape[-1]} pixels, too few for stage {stage}"
+            )
+        looks = attention[stage].mean(dim=1)  # (B, L, h, w), sums to 1 over the words
+        return looks / looks.sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(looks.dtype).tiny)

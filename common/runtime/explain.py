@@ -1,4 +1,4 @@
-"""What a bundle made of one image and sentence, and how the words looked at the picture, all as displayed."""
+"""What a bundle made of one image and sentence, and where the words were looked at, all as displayed."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Explanation:
         truth: the ground truth, None where none was given.
         takes_text: whether the network uses a sentence at all.
         words: of each map its word and what stands before and behind it in the sentence.
-        attention: (N, H, W), how many times more than evenly each word looks at a place; empty where the network
-            has no ``word_attention``.
+        attention: (N, H, W), how many times more than evenly each word is looked at in a place; empty where the
+            network has no ``word_attention``.
         cells: (rows, columns) of the grid on which attention was computed.
         left_out: words of the sentence that have no map, for there were too many.
     """
@@ -66,7 +66,7 @@ def explain(
     Args:
         model: a trained bundle.
         image: the file.
-        text: the sentence; None takes the grammar's default.
+        text: the sentence; None or blank takes the grammar's default.
         laterality: whose left it means.
         truth: file of the ground truth, in the image's stored grid (a PNG) or with an orientation of its own.
 
@@ -93,7 +93,7 @@ def explain(
     found.cells = tuple(weights.shape[-2:])
     found.words = [_in_context([word for word, _ in words], number) for number in chosen]
     found.left_out = [w for i, (w, _) in enumerate(words) if w not in _EMPTY and i not in chosen]
-    # each word's weights sum to 1 over the grid: times its cells, 1 is an even look
+    # each word's weights sum to 1 over the grid: times its cells, 1 is even
     even = torch.stack([weights[words[number][1]].mean(dim=0) for number in chosen]) * weights[0].numel()
     data["pred"] = MetaTensor(F.interpolate(even[None], batch.shape[-2:], mode="bilinear")[0])
     back = next(step for step in model.postprocessing if isinstance(step, Invertd))(data)["pred"]

@@ -92,13 +92,17 @@ def bridger(x, words, mask, p, heads):
     v = layer_norm(v, p["image_norm.weight"], p["image_norm.bias"])
     t = linear(words, p["text_in.weight"], p["text_in.bias"])
     t = layer_norm(t, p["text_norm.weight"], p["text_norm.bias"])
-    v_new, _ = interactor(v, t, below(p, "image_interactor"), heads, other_mask=mask)
-    t_new, weights = interactor(t, v, below(p, "text_interactor"), heads, mask=mask)
+    v_new, weights = interactor(v, t, below(p, "image_interactor"), heads, other_mask=mask)
+    t_new, _ = interactor(t, v, below(p, "text_interactor"), heads, mask=mask)
     for number, (r, c) in enumerate(cells):
         grid[:, r, c] = v_new[number]
     out_v = x + conv_up(grid, p["image_out.weight"], x.shape[1:])
     out_t = words + linear(t_new, p["text_out.weight"], p["text_out.bias"])
-    return out_v, out_t, weights.reshape(heads, len(words), *grid.shape[1:])
+    looks = np.zeros((heads, len(words), *grid.shape[1:]))
+    for number, (r, c) in enumerate(cells):
+        for h, n in np.ndindex(heads, len(words)):
+            looks[h, n, r, c] = weights[h, number, n]
+    return out_v, out_t, looks
 
 
 def subpixel_head(x, p, scale):

@@ -11,6 +11,7 @@ from common.errors import UserError
 from common.networks.image import ConvNeXt
 from common.networks.mmi_unet import Bridger, MMIUNet
 from common.networks.text import BertText
+from common.transforms.tokenize import default_text
 from tests.common.networks import loops
 
 TEXT = {
@@ -149,10 +150,10 @@ def test_samples_of_a_batch_do_not_mix():
 
 def test_no_text_means_the_default_sentence():
     net, image = network().eval(), random_image()
-    default = torch.tensor([[2, 5, 6, 3]]).expand(2, -1)
-    torch.testing.assert_close(net(image), net(image, default))
+    default = torch.tensor([[2, 5, 6, 3]])
+    torch.testing.assert_close(net(image), net(image, default.expand(2, -1)))
     assert net.default_text.dtype == torch.int64
-    assert "default_text" not in net.state_dict(), "it belongs to the config, not to the weights"
+    assert torch.equal(net.state_dict()["default_text"], default), "without padding"
 
 
 @pytest.mark.parametrize(
@@ -176,12 +177,22 @@ def test_ids_that_do_not_fit_are_one_line(ids, words):
 
 def test_sizes_must_divide():
     net = network().eval()
-    for size in ((32, 32), (48, 32), (112, 96)):
+    for size in ((16, 16), (16, 48), (48, 16), (32, 32), (48, 32), (112, 96)):
         assert net(random_image(1, *size), IDS[:1]).shape == (1, 1, *size)
+        assert net.train()(random_image(2, *size), IDS)["pred"].shape == (2, 1, *size)
+        net.eval()
     with pytest.raises(UserError, match=r"60 x 80 pixels.*divisible by 16; resize or pad it"):
         net(random_image(1, 60, 80), IDS[:1])
-    with pytest.raises(UserError, match=r"16 x 80 pixels, but .* at least 32 pixels; resize or pad it"):
-        net(random_image(1, 16, 80), IDS[:1])
+
+
+def test_a_grid_without_a_half_goes_on_as_it_is():
+    """32² of ConvNeXt-T; here the stride is 16. The sentence still matters, by the Bridgers above."""
+    net, image = network().eval(), random_image(1, 16, 32)
+    x, words = torch.rand(1, 20, 1, 2), torch.rand(1, 7, 12)
+    assert net.bridgers[3](x, words, IDS[:1] != 0, return_weights=True) == (x, words, None)
+    assert (net(image, IDS[:1]) - net(image, IDS[1:])).abs().max() > 1e-4
+    with pytest.raises(UserError, match="the image has 16 x 32 pixels, too few for stage 4"):
+        net.word_attention(image, IDS[:1], stage=4)
 
 
 def test_gradients_reach_every_parameter_but_the_documented():
@@ -202,8 +213,8 @@ def test_word_attention_is_a_distribution_over_the_picture():
     net, image = network().eval(), random_image()
     attention = net.word_attention(image, IDS)
     assert attention.shape == (2, 7, 6, 10)
-    torch.testing.assert_close(attention.sum(dim=(2, 3)), torch.ones(2, 7))
-    assert net.word_attention(image, stage=1).shape == (2, 6, 12, 20), "of the default sentence's six ids"
+    torch.testing.assert_close(attention.sum(dim=(2, 3)), (IDS != 0).float())
+    assert net.word_attention(image, stage=1).shape == (2, 4, 12, 20), "of the default sentence's four ids"
     with pytest.raises(UserError, match="stage 5, expected 1 to 4"):
         net.word_attention(image, IDS, stage=5)
 
@@ -222,6 +233,42 @@ def test_copies_and_pickles_and_reloads():
     fresh(image, IDS)
     fresh.load_state_dict(torch.load(file, weights_only=True))
     assert torch.equal(fresh(image, IDS), logits), "the sentences of the old weights are forgotten"
+
+
+def test_word_attention_is_what_the_cells_see():
+    """A word's column of the picture's cross-attention, from queries of the cells and keys of the words."""
+    net, image = network().eval(), random_image(1)
+    seen = {}
+    attention = net.bridgers[1].image_interactor.cross_attention
+    attention.register_forward_hook(lambda m, args, out: seen.update(target=args[0], source=args[1]))
+    maps = net.word_attention(image, IDS[:1])[0]
+    q, k = (layer(seen[side]).unflatten(-1, (2, -1)).transpose(1, 2)
+            for layer, side in ((attention.query, "target"), (attention.key, "source")))  # fmt: skip
+    scores = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5)[..., :5].softmax(-1).mean(1)[0]  # cells, the five words
+    torch.testing.assert_close(maps[:5].flatten(1), (scores / scores.sum(0)).T)
+
+
+def test_weights_of_another_vocabulary_are_refused(tmp_path):
+    """Two pieces in each other's place: the sizes fit, but "left" would mark the right lung."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "left", "right", "bilateral", "pulmonary", "infection", "upper",
+              "middle", "lower", "lung", "and", ",", "."]  # fmt: skip
+    nets = {}
+    for name, order in {"mine": pieces, "theirs": [*pieces[:4], "right", "left", *pieces[6:]]}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vocab.txt").write_text("\n".join(order) + "\n")
+        ids = default_text("chest", str(tmp_path / name))
+        nets[name] = MMIUNet(
+            ConvNeXt(widths=(8, 12, 16, 20), depths=(1, 1, 1, 1), patch_size=2),
+            BertText({**TEXT, "vocab_size": len(pieces), "max_position_embeddings": 48}), ids, heads=2, feedforward=6,
+        )  # fmt: skip
+    nets["mine"].load_state_dict(nets["mine"].state_dict())
+    for strict in (True, False):
+        with pytest.raises(UserError, match="the weights were trained with another vocabulary: their ids") as fault:
+            nets["mine"].load_state_dict(nets["theirs"].state_dict(), strict=strict)
+        assert "\n" not in str(fault.value)
+    state = {key: value for key, value in nets["mine"].state_dict().items() if key != "default_text"}
+    with pytest.raises(UserError, match=r"1 keys missing \(such as 'default_text'\)"):
+        nets["mine"].load_state_dict(state)
 
 
 def test_weights_without_the_text_encoder_are_refused():
