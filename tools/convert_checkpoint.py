@@ -11,7 +11,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=("text", "image"), help="text: a BERT such as CXR-BERT; image: a ConvNeXt")
     parser.add_argument("source", help="file, folder as downloaded, or Hugging Face name in the local hub cache")
     parser.add_argument("--output", required=True, type=Path, help="folder to make: what 'pretrained' then names")
-    parser.add_argument("--sha256", help="of the file, as published; compared before anything is read")
+    parser.add_argument("--sha256", help="of the file, as published, 64 digits; compared first")
     parser.add_argument("--vocabulary", type=Path, help="of a text encoder (default: the vocab.txt beside the weights)")
     parser.add_argument("--half", action="store_true", help="write half precision: half the size")
 
@@ -27,7 +27,7 @@ def main(args: argparse.Namespace) -> None:
     others = ", ".join(f"{name} ({count})" for name, count in made.left_out.items()) or "nothing"
     print(f"source     {made.source}, {made.source_bytes:,} bytes")
     print(f"SHA-256    {made.source_sha256}")
-    print(f"           {f'agrees with {made.checked}' if made.checked else 'compare it with the published one'}")
+    print(f"           {made.checked or 'compare it with the published one'}")
     print(f"found      {made.format}: {', '.join(f'{name} {value}' for name, value in found.items())}")
     print(f"left out   {others}")
     print(f"written    {folder}: {made.parameters:,} parameters, {made.precision}")

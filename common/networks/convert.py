@@ -53,7 +53,7 @@ class Provenance:
         source: name of the file.
         source_bytes: its size.
         source_sha256: of the whole file.
-        checked: what its SHA-256 was compared with; "" for nothing.
+        checked: what its SHA-256 agrees with, or begins like; "" where there was nothing to compare it with.
         format: whose names its tensors had.
         architecture: for ``network_def``: fields of ``BertConfig``, or arguments of ``ConvNeXt``.
         parameters: numbers in the encoder.
@@ -90,7 +90,7 @@ def convert(
         source: a file, a folder with ``model.safetensors`` or ``pytorch_model.bin``, or a Hugging Face name in the
             local hub cache.
         output: folder that is made; it must not hold anything.
-        sha256: of the file, as published, or at least its first eight digits.
+        sha256: of the file, as published; of its first digits (eight at least) it is only said that they are those.
         vocabulary: of a text encoder; None for the ``vocab.txt`` beside the weights.
         half: write half precision. Encoders read it as float32.
 
@@ -139,7 +139,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _check_digest(path: Path, digest: str, wanted: str | None) -> str:
-    """What the digest was compared with, and agrees with."""
+    """What the digest agrees with, or begins like where not all of its 64 digits are known."""
     if wanted is not None and not re.fullmatch(r"[0-9a-fA-F]{8,64}", wanted):
         raise UserError(f"--sha256 {wanted}: is no SHA-256; give its 64 hexadecimal digits, or at least the first 8")
     compared = {"the one given": wanted, f"the published {path.name}": KNOWN.get(path.name)}
@@ -149,7 +149,11 @@ def _check_digest(path: Path, digest: str, wanted: str | None) -> str:
                 f"{path}: its SHA-256 is {digest}, {whose} begins with {start.lower()[:12]}; "
                 f"{path.stat().st_size:,} bytes are there, fetch the file again"
             )
-    return " and ".join(whose for whose, start in compared.items() if start)
+    return ", ".join(
+        f"agrees with {whose}" if len(start) == 64 else f"begins like {whose} ({len(start)} of 64 digits known)"
+        for whose, start in compared.items()
+        if start
+    )
 
 
 def _tensors(path: Path) -> State:
@@ -294,6 +298,10 @@ def _vocabulary(path: Path, given: Path | None, words: int) -> Path:
         raise UserError(
             f"{file}: {len(pieces):,} pieces, but the encoder has {words:,} embeddings; give its own vocabulary"
         )
-    if pieces[0] != "[PAD]" or not {"[UNK]", "[CLS]", "[SEP]"} <= set(pieces):
-        raise UserError(f"{file}: no vocabulary of BERT, whose first piece is [PAD]; give the encoder's {VOCABULARY}")
+    # as of the tokeniser that will read it
+    if pieces[0] != "[PAD]" or len(set(pieces)) != len(pieces) or not {"[UNK]", "[CLS]", "[SEP]"} <= set(pieces):
+        raise UserError(
+            f"{file}: no vocabulary of BERT, whose first piece is [PAD], and none stands twice; give the encoder's "
+            f"{VOCABULARY}"
+        )
     return file

@@ -15,6 +15,7 @@ from common.networks import convert as module
 from common.networks.convert import convert
 from common.networks.image import ConvNeXt
 from common.networks.text import BertText
+from common.prompts.tokenizer import Tokenizer
 
 TINY = {
     "vocab_size": 9, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
@@ -229,7 +230,9 @@ def test_sha256(cxr_bert, tmp_path):
     path = cxr_bert / "pytorch_model.bin"
     digest = digest_of(path)
     made = convert("text", str(path), tmp_path / "a", sha256=digest.upper())
-    assert made.source_sha256 == digest and made.checked == "the one given"
+    assert made.source_sha256 == digest and made.checked == "agrees with the one given"
+    begun = convert("text", str(path), tmp_path / "begun", sha256=digest[:63])
+    assert begun.checked == "begins like the one given (63 of 64 digits known)"
     wrong = ("0" if digest[0] != "0" else "1") + digest[1:]
     with pytest.raises(UserError, match=rf"its SHA-256 is {digest}, the one given begins with {wrong[:12]}; "):
         convert("text", str(path), tmp_path / "b", sha256=wrong)
@@ -246,7 +249,8 @@ def test_a_published_name_needs_its_published_bytes(tmp_path, monkeypatch):
     ):
         convert("image", str(path), tmp_path / "out")
     monkeypatch.setitem(module.KNOWN, path.name, digest_of(path)[:12])
-    assert convert("image", str(path), tmp_path / "out").checked == "the published convnext_tiny_22k_224.pth"
+    made = convert("image", str(path), tmp_path / "out")
+    assert made.checked == "begins like the published convnext_tiny_22k_224.pth (12 of 64 digits known)"
 
 
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, capsys):
@@ -303,6 +307,22 @@ def test_a_vocabulary_of_another_encoder(cxr_bert, tmp_path):
     (cxr_bert / "vocab.txt").write_text("[UNK]\n" + VOCABULARY.replace("[UNK]\n", ""))
     with pytest.raises(UserError, match=r"no vocabulary of BERT, whose first piece is \[PAD\]"):
         convert("text", str(cxr_bert), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("right", "left"), ("lung", "[PAD]"), ("[SEP]", "sep"), ("[PAD]", "pad"), ("left", "[CLS]"), (".", "")],
+)
+def test_vocabularies_are_those_that_the_tokeniser_takes(cxr_bert, tmp_path, old, new):
+    (cxr_bert / "vocab.txt").write_text(VOCABULARY.replace(f"{old}\n", f"{new}\n", 1))
+    refused = []
+    for attempt in (lambda: Tokenizer.of(str(cxr_bert)), lambda: convert("text", str(cxr_bert), tmp_path / "out")):
+        try:
+            attempt()
+        except UserError as fault:
+            assert "vocab.txt: " in str(fault) and "\n" not in str(fault)
+            refused.append(str(fault))
+    assert len(refused) == (0 if new == "" else 2)
 
 
 def test_what_is_there_is_not_overwritten(cxr_bert, tmp_path):
