@@ -67,11 +67,12 @@ def prepare(sentence: str, laterality: Laterality, grammar: Grammar, captions: L
         laterality: whose left the sentence means.
         grammar: ``"chest"`` or ``"polyp"``.
         captions: ``"canonical"`` (parsed, and written anew) or ``"original"`` (the words as they are, with
-        left and
-            right swapped if they are the patient's).
+            left and right swapped if they are the patient's; words about the picture's sides need not be
+            understood).
 
     Raises:
-        UserError: a sentence that is not understood, or an unknown setting.
+        UserError: a sentence that is not understood, one whose sides cannot be swapped word by word, or an
+            unknown setting.
     """
     if captions == "canonical":
         return parse(sentence, laterality, grammar).check().caption()
@@ -80,4 +81,21 @@ def prepare(sentence: str, laterality: Laterality, grammar: Grammar, captions: L
     _check(sentence, laterality, grammar)
     if grammar == "chest" and (declared := other_sides(sentence, laterality)):
         raise UserError(f"sentence not understood: {', '.join(declared)}; give it with the other laterality")
-    return mirror_words(sentence) if laterality == "patient" else sentence
+    return _of_picture(sentence, grammar) if laterality == "patient" else sentence
+
+
+def _of_picture(sentence: str, grammar: Grammar) -> str:
+    """The words of a patient-sided sentence with left and right swapped.
+
+    A misspelt side and a part that only one lung has (the lingula) stay as they are, and the network would mark the
+    wrong lung: such a sentence is refused.
+    """
+    zones = parse(sentence, "patient", grammar).check().zones
+    mirrored = mirror_words(sentence)
+    found = parse(mirrored, "image", grammar)
+    if not found.understood or found.zones != zones:
+        raise UserError(
+            f"the sides of {sentence[:80]!r} cannot be swapped word by word; write 'left' and 'right' out, or use "
+            f"captions 'canonical'"
+        )
+    return mirrored

@@ -35,7 +35,7 @@ class TextInferer(Inferer):
             inputs: images (B, C, H, W).
             network: called as ``network(image, text=ids, ...)``.
             args: handed on, after the image.
-            text: ids (B, L), (L,) for one image, or None.
+            text: ids (B, L), (L,) for one image, or None; between B and L there may be axes of 1.
             kwargs: handed on.
 
         Returns:
@@ -43,7 +43,8 @@ class TextInferer(Inferer):
             then the same wherever it is made. Of a network in train mode its ``"pred"``.
 
         Raises:
-            UserError: the ids do not divide among the images.
+            UserError: the ids are not one row an image. One row is never split: its parts would be sentences that
+                nobody wrote.
         """
         if text is None and isinstance(inputs, MetaTensor):
             text = inputs.meta.get("text")
@@ -59,9 +60,10 @@ class TextInferer(Inferer):
         ids = torch.as_tensor(text, dtype=torch.int64, device=image.device)
         if isinstance(ids, MetaTensor):
             ids = ids.as_tensor()
-        if ids.numel() == 0 or ids.numel() % image.shape[0]:
+        rows, length = (1, ids.numel()) if ids.ndim < 2 else (ids.shape[0], ids.shape[-1])
+        if ids.numel() == 0 or rows != image.shape[0] or ids.numel() != rows * length:
             raise UserError(
-                f"TextInferer: {ids.numel()} token ids (shape {tuple(ids.shape)}) cannot be shared among "
-                f"{image.shape[0]} images; give one row of ids an image"
+                f"TextInferer: token ids of shape {tuple(ids.shape)} for {image.shape[0]} images; give one row of ids "
+                f"an image"
             )
-        return ids.reshape(image.shape[0], -1)
+        return ids.reshape(rows, -1)

@@ -10,8 +10,11 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from common.errors import UserError
 from common.prompts import DEFAULT_PROMPT
 from common.prompts.tokenizer import Tokenizer
+
+from .prompt import source_of
 
 
 class TokenizePromptd(MapTransform):
@@ -32,10 +35,17 @@ class TokenizePromptd(MapTransform):
         self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the ids."""
+        """Add the ids.
+
+        Raises:
+            UserError: the sentence has too many tokens; the line begins with the item's file or source.
+        """
         d = dict(data)
         for key in self.keys:
-            ids = torch.as_tensor(self.tokenizer.encode(d[key]), dtype=torch.int64)
+            try:
+                ids = torch.as_tensor(self.tokenizer.encode(d[key]), dtype=torch.int64)
+            except UserError as error:
+                raise UserError(f"{source_of(d, self.image_key)}: {error}") from error
             d["text"] = ids
             if isinstance(d.get(self.image_key), MetaTensor):
                 d[self.image_key].meta["text"] = ids

@@ -55,11 +55,31 @@ def test_prepare_canonical():
 def test_prepare_original_keeps_the_words_and_swaps_the_patients_sides():
     assert prepare(SENTENCE, "image", "chest", "original") == SENTENCE
     assert prepare(SENTENCE, "patient", "chest", "original") == mirror_words(SENTENCE)
-    assert prepare("flurb of the left lung", "patient", "chest", "original") == "flurb of the right lung"
+    assert prepare("flurb of the left lung", "image", "chest", "original") == "flurb of the left lung"
+    with pytest.raises(UserError, match="sentence not understood: 'flurb'"):
+        prepare("flurb of the left lung", "patient", "chest", "original")
     with pytest.raises(UserError, match="captions 'raw' is unknown"):
         prepare(SENTENCE, "image", "chest", "raw")
     with pytest.raises(UserError, match="laterality None is unknown"):
         prepare(SENTENCE, None, "chest", "original")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Unilateral pulmonary infection, one infected area, lower lefft lung.",
+        "Unilateral pulmonary infection, one infected area, lower leff lung.",
+        "Unilateral pulmonary infection, one infected area, lower rught lung.",
+        "Opacity in the lingula.",
+        "Opacity in the lower lobe of the patient's left lung.",
+    ],
+)
+def test_words_whose_sides_cannot_be_swapped_are_refused(sentence):
+    assert parse(sentence, "patient").understood
+    with pytest.raises(UserError, match="cannot be swapped word by word; write 'left' and 'right' out, or") as fault:
+        prepare(sentence, "patient", "chest", "original")
+    assert "\n" not in str(fault.value)
+    assert parse(prepare(sentence, "patient", "chest", "canonical"), "image").zones == parse(sentence, "patient").zones
 
 
 def test_the_default_prompt_names_every_zone():

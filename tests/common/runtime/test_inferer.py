@@ -34,8 +34,7 @@ def test_ids_from_the_keyword_win(network):
     assert torch.equal(network.text, IDS)
 
 
-@pytest.mark.parametrize("text", [IDS, IDS[:, None], IDS.flatten(), IDS.numpy(), IDS.tolist(), MetaTensor(IDS),
-                                  IDS.to(torch.int32)])  # fmt: skip
+@pytest.mark.parametrize("text", [IDS, IDS[:, None], IDS.numpy(), IDS.tolist(), MetaTensor(IDS), IDS.to(torch.int32)])
 def test_ids_from_the_meta_in_any_form(network, text):
     image = with_meta(text)
     logits = TextInferer()(image, network)
@@ -64,10 +63,29 @@ def test_other_arguments_are_handed_on(network):
     assert network.prior is prior
 
 
-@pytest.mark.parametrize("text", [torch.zeros(0, dtype=torch.int64), torch.tensor([2, 5, 3])])
-def test_ids_that_do_not_divide_are_one_line(network, text):
-    with pytest.raises(UserError, match=r"token ids .* cannot be shared among 2 images"):
-        TextInferer()(with_meta(text), network)
+@pytest.mark.parametrize("text", [IDS[0], IDS[:1], IDS[:1, None], IDS[0].tolist()])
+def test_one_row_for_one_image(network, text):
+    TextInferer()(with_meta(text, batch=1), network)
+    assert torch.equal(network.text, IDS[:1])
+
+
+@pytest.mark.parametrize(
+    ("text", "batch"),
+    [
+        (torch.zeros(0, dtype=torch.int64), 2),
+        (torch.tensor([2, 5, 3]), 2),
+        (torch.tensor([2, 5, 6, 3]), 2),  # one row, not two of two
+        (IDS.flatten(), 2),
+        (torch.tensor([[2, 5, 6, 3]]), 2),
+        (IDS, 1),
+        (IDS[None], 1),
+        (IDS, 4),
+    ],
+)
+def test_ids_that_are_not_one_row_an_image_are_one_line(network, text, batch):
+    with pytest.raises(UserError, match=rf"token ids of shape .* for {batch} images; give one row of ids") as fault:
+        TextInferer()(with_meta(text, batch), network)
+    assert "\n" not in str(fault.value)
 
 
 def test_monai_label_hands_over_the_image_alone(network):

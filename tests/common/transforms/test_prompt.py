@@ -1,6 +1,8 @@
 import logging
 
 import pytest
+import torch
+from monai.data import MetaTensor
 
 from common.errors import UserError
 from common.prompts import DEFAULT_PROMPT
@@ -43,9 +45,31 @@ def test_a_sentence_without_laterality_is_refused(laterality):
 
 def test_an_unreadable_sentence(caplog):
     words = "Xylophone zebra lung left right left."
-    with pytest.raises(UserError, match="not understood"):
-        prepare(text_prompt=words, laterality="image")
+    with pytest.raises(UserError, match=r"^in/a\.png: sentence not understood: .*'xylophone'"):
+        prepare(text_prompt=words, laterality="image", source="in/a.png")
     with caplog.at_level(logging.WARNING):
-        out = prepare(unreadable="default", text_prompt=words, laterality="image")
+        out = prepare(unreadable="default", text_prompt=words, laterality="image", source="qata")
     assert (out["text_prompt"], out["prompt_used"]) == (DEFAULT_PROMPT["chest"], "default")
-    assert "the default sentence is used instead" in caplog.text
+    assert [record.message.startswith("qata: sentence not understood: ") for record in caplog.records] == [True]
+    assert caplog.text.endswith(": the default sentence is used instead\n")
+
+
+def test_an_unreadable_sentence_in_original_words(caplog):
+    """In training the network gets what is written; from a user such a sentence is refused."""
+    words = "Flurb of the left lung."
+    out = prepare("original", "default", text_prompt=words, laterality="image")
+    assert (out["text_prompt"], out["prompt_used"]) == (words, "given")
+    with pytest.raises(UserError, match="sentence not understood: 'flurb'"):
+        prepare("original", "refuse", text_prompt=words, laterality="image")
+    with pytest.raises(UserError, match="sentence not understood: 'flurb'"):
+        prepare("original", "refuse", text_prompt=words, laterality="patient")
+    assert prepare("original", "default", text_prompt=words, laterality="patient")["prompt_used"] == "default"
+    assert "flurb" in caplog.text
+
+
+def test_a_fault_names_the_file_of_the_image():
+    image = MetaTensor(torch.zeros(1, 2, 2), meta={"filename_or_obj": "/data/1.png"})
+    with pytest.raises(UserError, match=r"^/data/1\.png: the sides of 'Opacity in the lingula.' cannot be swapped"):
+        prepare("original", image=image, source="qata", text_prompt="Opacity in the lingula.", laterality="patient")
+    with pytest.raises(UserError, match=r"^qata: laterality is None"):
+        prepare(source="qata", text_prompt=LEFT)

@@ -1,6 +1,8 @@
+import pytest
 import torch
 from monai.data import DataLoader, Dataset, MetaTensor
 
+from common.errors import UserError
 from common.prompts import DEFAULT_PROMPT
 from common.prompts.tokenizer import Tokenizer
 from common.transforms import TokenizePromptd
@@ -24,6 +26,11 @@ def test_a_batch_has_a_row_an_image():
     batch = next(iter(DataLoader(Dataset(data, TokenizePromptd("text_prompt", "compact")), batch_size=2)))
     assert batch["text"].shape == (2, Tokenizer.of("compact").length)
     assert torch.equal(batch["text"], batch["image"].meta["text"].reshape(2, -1))
+
+
+def test_a_sentence_that_is_too_long_is_named():
+    with pytest.raises(UserError, match=r"^in/a\.png: sentence of \d+ tokens, but the tokeniser's rows have 48"):
+        TokenizePromptd("text_prompt", "compact")({"source": "in/a.png", "text_prompt": "left lung " * 40})
 
 
 def test_the_default_sentence():
