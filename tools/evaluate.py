@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from tools.settings import add_settings, settings
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,15 +32,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--blank-image", action="store_true", help="a control: the network sees the sentence alone")
     parser.add_argument("--output", required=True, type=Path, help="folder for scores.csv, summary.json, table.txt")
+    add_settings(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Run the bundle's ``evaluating`` and say where its files are."""
-    from common.bundle import bundle_folder
+    from common.bundle import bundle_folder, configuration_files
     from common.runtime.workflow import run_bundle
 
     folder = bundle_folder(args.bundle)
-    override: dict[str, Any] = {
+    configs = ["train", *args.overlay, "evaluate"]
+    override: dict[str, Any] = settings(args.set, configuration_files(folder, configs)) | {
         "dataset_dir": str(args.data), "dataset": args.dataset, "split": args.split, "limit": args.limit,
         "data_seed": args.data_seed, "laterality": args.laterality, "output_dir": str(args.output), "num_workers": 0,
         "control": args.control, "blank_image": args.blank_image,
@@ -51,6 +54,6 @@ def main(args: argparse.Namespace) -> None:
         override["captions"] = args.captions
     if not args.data.exists():
         raise UserError(f"{args.data}: there is no such folder; give the data set's folder as --data")
-    run_bundle(folder, ["train", *args.overlay, "evaluate"], "evaluating", **override)
+    run_bundle(folder, configs, "evaluating", **override)
     for name in ("scores.csv", "summary.json", "table.txt"):
         print(f"{name:13}{args.output / name}")

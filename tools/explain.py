@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
+from tools.settings import add_settings, settings
 
 if TYPE_CHECKING:
     from common.runtime.explain import Explanation
@@ -26,12 +27,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", type=Path, help="ground truth, in the image's stored grid")
     parser.add_argument("--output", type=Path, default=Path("panel.png"), help="PNG to write (default: panel.png)")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: a GPU if there is one)")
+    add_settings(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Draw the picture and say where it is."""
     from PIL import Image
 
+    from common.bundle import bundle_folder, configuration_files
     from common.files import replacing
     from common.images import display_array
     from common.images.sides import sides_unknown
@@ -42,18 +45,23 @@ def main(args: argparse.Namespace) -> None:
 
     if args.output.suffix.lower() != ".png":
         raise UserError(f"--output {args.output}: a PNG is written; give a name that ends with .png")
-    override = {"weights": args.weights} if args.weights else {}
+    override = settings(args.set, configuration_files(bundle_folder(args.bundle), ["inference", *args.overlay]))
+    if args.weights:
+        override["weights"] = args.weights
+    text = (args.text or "").strip()
     model = load(args.bundle, args.overlay, args.device, **override)
-    found = explain(model, args.image, args.text, args.laterality, args.mask)
-    lines = _lines(args, model, found)
+    found = explain(model, args.image, text, args.laterality, args.mask)
+    lines = _lines(text, args.laterality, model, found)
     if found.truth is not None:
         lines.append(("Dice", f"{100 * dice(*counts(found.result.displayed, found.truth)):.1f} %"))
     maps, notes = [], []
     if len(found.attention):
         rows, columns = found.cells
-        heading = f"where each word that the network got looks: attention on {rows} x {columns} cells, 1x is even"
+        heading = (
+            f"where each word that the network got is looked at: attention of {rows} x {columns} cells, 1x is even"
+        )
         maps.append(Maps(heading, found.words, found.attention, least_top=2, unit="x"))
-        notes.append("Where a word looks is no proof that it decided.")
+        notes.append("Where a word is looked at is no proof that it decided.")
     if found.left_out:
         notes.append(f"No room for the maps of: {', '.join(dict.fromkeys(found.left_out))}.")
     unknown = sides_unknown(found.result.meta)
@@ -72,22 +80,22 @@ def main(args: argparse.Namespace) -> None:
     print(f"{'picture':13}{args.output}")
 
 
-def _lines(args: argparse.Namespace, model: Model, found: Explanation) -> list[tuple[str, str]]:
+def _lines(text: str, laterality: str | None, model: Model, found: Explanation) -> list[tuple[str, str]]:
     """The sentence as given, as understood, and as the network got it."""
     from common.images.sides import sides_unknown
     from tools.parse import places
 
-    lines = [("sentence", f"{args.text} ({_WHOSE[args.laterality]})" if args.text else "none given")]
+    lines = [("sentence", f"{text} ({_WHOSE[laterality]})" if text else "none given")]
     findings = found.result.findings
     if findings is not None:
-        patient = args.laterality == "patient" or not sides_unknown(found.result.meta)
+        patient = laterality == "patient" or not sides_unknown(found.result.meta)
         patient = patient and model.grammar == "chest"
         lines.append(("understood", places(findings.mirrored(), "patient") if patient else places(findings)))
         lines += [("warning", warning) for warning in findings.warnings]
     if not found.takes_text:
         lines.append(("network got", "no sentence: it takes the image alone, and no attention can be shown"))
     else:
-        default = "" if args.text else "the default, which asserts disease everywhere: "
+        default = "the default, which asserts disease everywhere: " if found.result.prompt_used == "default" else ""
         lines.append(("network got", f"{default}{found.result.sentence} (sides of the picture)"))
         if not len(found.attention):
             lines.append(("attention", "none to show: this network has no word_attention"))

@@ -29,7 +29,9 @@ FREE_KEYS = frozenset(
         "bundle_root",
         "dataset_dir",
         "output_dir",
+        "run_dir",
         "weights",
+        "weights_dir",
         "save_execute_config",
     }  # the last is dated
 )

@@ -103,10 +103,16 @@ def new_bundle(name: str, template: Path | None = None) -> Path:
             content["bundle_root"] = f"$_root('{name}')"
         if path.name == "metadata.json":
             content |= {"name": name, "version": "0.1.0", "changelog": {"0.1.0": "Initial version"}, "eval_metrics": {}}
+            content["description"] = f"{name}: a copy of {template.name}, not described yet"
         write_json(path, content)
     card = bundle / "docs" / "README.md"
     text = card.read_text(encoding="utf-8")
+    about = (
+        f"{name}: a copy of the template {template.name}, not described yet. What this card says of the network, its\n"
+        f"training and its paper is the template's."
+    )
     numbers = f"<!-- numbers:{name} -->\nNot measured yet.\n<!-- /numbers -->"
-    empty = re.sub(r"<!-- numbers:.*?<!-- /numbers -->", numbers, text, flags=re.DOTALL)
-    card.write_text(empty, encoding="utf-8")
+    text = re.sub(r"(?<=# Model Overview\n\n).*?(?=\n\n)", about, text, count=1, flags=re.DOTALL)
+    text = re.sub(r"<!-- numbers:.*?<!-- /numbers -->", numbers, text, flags=re.DOTALL)
+    card.write_text(text.replace(f"bundles/{template.name}", f"bundles/{name}"), encoding="utf-8")
     return bundle

@@ -8,10 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from monai.bundle import ConfigWorkflow, verify_metadata, verify_net_in_out
+from huggingface_hub import constants
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
 from monai.bundle.scripts import ckpt_export
 
 from common import __version__
+from common.errors import UserError
+from common.prompts import DEFAULT_PROMPT
+from common.prompts.tokenizer import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path.parent.parent.name for path in (ROOT / "bundles").glob("*/configs/metadata.json"))
@@ -33,9 +37,9 @@ SAME_IN_ALL = ("configs/evaluate.json", "configs/multi_gpu_train.json", "configs
 class Bundle:
     """Paths and configurations of one bundle."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, bundles: Path = ROOT / "bundles"):
         self.name = name
-        self.root = ROOT / "bundles" / name
+        self.root = bundles / name
         self.configs = self.root / "configs"
 
     def json(self, name: str) -> dict:
@@ -69,6 +73,34 @@ def trained(bundle: Bundle, data: Path, folder: Path) -> dict:
     flow.run()
     flow.finalize()
     return override
+
+
+def check_paper(bundle: Bundle, paper: dict, folder: Path) -> None:
+    """What the overlay must make of the configurations: published encoders, original sentences, a folder of its own."""
+    assert paper.keys() >= {"text_checkpoint", "captions", "batch_size", "run_dir", "weights"}
+    file = folder / "paper.json"
+    file.write_text(json.dumps(paper))
+    parsers = {}
+    for names in (("train",), ("inference",), ("train", "evaluate")):
+        parsers[names[-1]] = parser = ConfigParser()
+        parser.read_config([*bundle.files(names[0]), str(file), *bundle.files(*names[1:])])
+        parser.update({"bundle_root": "B"})
+        assert parser.get_parsed_content("captions") == "original"
+        assert parser.get_parsed_content("weights") == "B/runs/paper/model.pt"
+    ids = [f"network_def::{part}::pretrained" for part, value in parsers["train"]["network_def"].items()
+           if isinstance(value, dict) and "pretrained" in value]  # fmt: skip
+    assert ids
+    for key in ids:
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", parsers["train"].get_parsed_content(key) or ""), key
+        assert parsers["inference"].get_parsed_content(key) is parsers["evaluate"].get_parsed_content(key) is None
+    shapes = []
+    for name, parser in parsers.items():
+        parser["load_pretrained"] = False
+        with torch.device("meta"):
+            network = parser.get_parsed_content("network_def")
+        assert network.vocab_size == Tokenizer.of(parser["text_checkpoint"]).vocab_size, name
+        shapes.append({key: value.shape for key, value in network.state_dict().items()})
+    assert shapes[0] == shapes[1] == shapes[2]
 
 
 class BundleTests:
@@ -172,8 +204,59 @@ class BundleTests:
         ):
             assert train[key] == inference[key], key
 
-    def test_inference_has_no_displayable_configs(self, bundle):
-        assert "displayable_configs" not in bundle.json("inference")
+    def test_inference_takes_no_sentence_as_configuration(self, bundle):
+        assert {"displayable_configs", "text", "text_prompt"} & bundle.json("inference").keys() == set()
+
+    def test_where_runs_write_and_weights_lie(self, bundle):
+        """A run's weights lie with it, and evaluating or inferring elsewhere still finds them."""
+
+        def where(*names, **override):
+            parser = ConfigParser()
+            parser.read_config(bundle.files(*names))
+            parser.update({"bundle_root": "B"} | override)
+            return [parser.get_parsed_content(key) for key in ("output_dir", "weights")]
+
+        best = "B/models/model.pt"
+        for option, weights in (({}, best), ({"weights": "W"}, "W")):
+            assert where("train", **option) == ["B/runs/train", weights]
+            assert where("train", **option, output_dir="X") == ["X", weights]
+            assert where("train", "evaluate", **option) == ["B/runs/evaluate", weights]
+            assert where("inference", **option) == ["B/eval", weights]
+        for overlay in sorted({"demo", "paper"} & {path.stem for path in bundle.configs.glob("*.json")}):
+            run = f"B/runs/{overlay}"
+            for gpus in ((), ("multi_gpu_train",)):
+                assert where("train", overlay, *gpus) == [run, f"{run}/model.pt"]
+                assert where("train", overlay, *gpus, output_dir="X") == ["X", "X/model.pt"]
+                assert where("train", overlay, *gpus, run_dir="X") == ["X", "X/model.pt"]
+                assert where("train", overlay, *gpus, weights="W") == [run, "W"]
+            for names, output in ((("train", overlay, "evaluate"), "B/runs/evaluate"),
+                                  (("inference", overlay), "B/eval")):  # fmt: skip
+                assert where(*names) == [output, f"{run}/model.pt"]
+                assert where(*names, output_dir="X") == ["X", f"{run}/model.pt"]
+                assert where(*names, run_dir="X") == [output, "X/model.pt"]
+                assert where(*names, output_dir="X", weights="W") == ["X", "W"]
+
+    def test_paper_overlay(self, bundle, tmp_path, monkeypatch):
+        """The paper's encoders, without their weights; the overlay with any id taken out is none."""
+        takes_text = bundle.json("metadata")["default_prompt"] != ""
+        assert (bundle.configs / "paper.json").is_file() is takes_text
+        if not takes_text:
+            return
+        paper = bundle.json("paper")
+        # the hub cache as `hf download` leaves it, with a vocabulary of CXR-BERT's size
+        repository = tmp_path / "hub" / f"models--{paper['text_checkpoint'].replace('/', '--')}"
+        (repository / "snapshots" / "a").mkdir(parents=True)
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("a")
+        words = re.findall(r"\w+|[^\w\s]", DEFAULT_PROMPT[bundle.json("train")["grammar"]].lower())
+        pieces = list(dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]))
+        pieces += [f"word{number}" for number in range(30_522 - len(pieces))]
+        (repository / "snapshots" / "a" / "vocab.txt").write_text("\n".join(pieces) + "\n")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        check_paper(bundle, paper, tmp_path)
+        for key in paper:
+            with pytest.raises((AssertionError, UserError)):
+                check_paper(bundle, {k: v for k, v in paper.items() if k != key}, tmp_path)
 
     def test_properties_of_training(self, bundle, data, tmp_path):
         flow = bundle.workflow(
@@ -194,8 +277,6 @@ class BundleTests:
         )  # fmt: skip
 
     def test_foreign_weights_are_refused(self, bundle, run):
-        from common.errors import UserError
-
         flow = bundle.workflow("inference", "demo", kind="infer", **run)
         network = flow.parser.get_parsed_content("network_def")
         state = network.state_dict()

@@ -17,6 +17,7 @@ from common.datasets import load_dataset, phantoms
 from common.images import to_stored, write_radiograph
 from common.images.orientation import display_map
 from common.metrics.overlap import counts, dice
+from common.runtime.explain import explain
 from common.runtime.workflow import run_bundle
 
 from .base import BUNDLES, SIZE, Bundle
@@ -129,8 +130,23 @@ def test_png_and_dicom_of_one_picture_give_one_mask(model, two_lesions, tmp_path
 
 
 def test_without_a_sentence_the_default_one_is_used_and_said(model, two_lesions, reader):
-    path, _ = two_lesions[0]
-    assert model(path).sentence == Bundle(reader[0]).json("metadata")["default_prompt"]
+    path, phantom = two_lesions[0]
+    found = model(path)
+    assert found.sentence == Bundle(reader[0]).json("metadata")["default_prompt"]
+    assert found.prompt_used == "default"
+    assert model(path, phantom.findings.caption("image"), laterality="image").prompt_used == "given"
+
+
+def test_words_are_looked_at_in_different_places(model, two_lesions):
+    """What ``explain`` draws: maps that were all alike would show nothing."""
+    if not hasattr(model.network, "word_attention"):
+        pytest.skip("the network has no word_attention")
+    likeness = []
+    for path, phantom in two_lesions[:5]:
+        maps = explain(model, path, phantom.findings.caption("image"), "image").attention
+        likeness.append(np.corrcoef(maps.reshape(len(maps), -1))[np.triu_indices(len(maps), 1)])
+    print(f"correlation of two words' maps: {np.concatenate(likeness).mean():.2f}")
+    assert np.concatenate(likeness).mean() < 0.8
 
 
 def test_the_ids_in_the_meta_are_enough(model, scenes):

@@ -1,5 +1,7 @@
 """``python -m tools explain`` on the template with random weights, and on a network without text."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from common.bundle import bundle_folder, configuration_files
 from common.datasets import phantoms
 from common.images import to_stored, write_radiograph
 from common.images.orientation import display_map
+from common.networks.checkpoints import SHIPPED
 from tools.__main__ import main
 
 SENTENCE = "Opacity in the right lower lobe, no left effusion."
@@ -82,8 +85,9 @@ def test_no_side_where_nobody_knows_it(
     assert note in drawn["notes"][0]
 
 
-def test_without_a_sentence_the_default_is_said(weights, files, capsys):
-    assert run("mmi_unet", weights, files) == 0
+@pytest.mark.parametrize("more", [[], ["--text", " \n ", "--laterality", "patient"], ["--text", "  "]])
+def test_without_a_sentence_the_default_is_said(weights, files, capsys, more):
+    assert run("mmi_unet", weights, files, *more) == 0
     out = capsys.readouterr().out
     assert "sentence     none given" in out and "understood" not in out and "Dice" not in out
     assert "network got  the default, which asserts disease everywhere: Bilateral pulmonary" in out
@@ -96,6 +100,20 @@ def test_a_network_without_text_says_so(weights, files, capsys):
     assert Image.open(files / "out" / "panel.png").height < 900  # no row of maps
 
 
+def test_weights_of_an_encoder_of_ones_own(weights, files, capsys):
+    """Another order of the vocabulary: refused until it is named."""
+    shutil.copytree(SHIPPED["compact"], files / "encoder")
+    pieces = (files / "encoder" / "vocab.txt").read_text().split("\n")
+    (files / "encoder" / "vocab.txt").write_text("\n".join([*pieces[:4], *reversed(pieces[4:-1]), ""]))
+    parser = ConfigParser()
+    parser.read_config(configuration_files(bundle_folder("mmi_unet"), ["inference", "demo"]))
+    parser["text_checkpoint"] = str(files / "encoder")
+    torch.save(parser.get_parsed_content("network_def").state_dict(), files / "mmi_unet.pt")
+    assert run("mmi_unet", files, files) == 2
+    assert "trained with another vocabulary" in capsys.readouterr().err
+    assert run("mmi_unet", files, files, "--set", f"text_checkpoint={files / 'encoder'}") == 0
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -103,6 +121,9 @@ def test_a_network_without_text_says_so(weights, files, capsys):
         (["--text", "flurb of the left lung", "--laterality", "patient"], "sentence not understood: 'flurb'"),
         (["--mask", "none.png"], "none.png: no such file"),
         (["--output", "panel.jpg"], "--output panel.jpg: a PNG is written"),
+        (["--set", "text_checkpoint=none"], "vocabulary 'none': no vocab.txt"),
+        (["--set", "text_chekpoint=none"], "the configuration has no 'text_chekpoint'"),
+        (["--set", "text_checkpoint=$print('run')"], "starts with $, % or @ is not taken"),
     ],
 )
 def test_faults_are_one_line(weights, files, capsys, more, words):

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import SaveImage
 from PIL import Image
 
 from common.batch import find_items, output_name
-from common.errors import UserError
+from common.errors import UserError, user_error
 
 
 @pytest.fixture
@@ -23,18 +24,57 @@ def folder(tmp_path):
     return root
 
 
-def test_items_of_inferring(folder):
-    items = find_items(str(folder), text="left lung", laterality="patient")
+def test_items_of_inferring(folder, tmp_path, caplog):
+    (tmp_path / "all.TXT").write_text("left\nlung\n")
+    items = find_items(str(folder), str(tmp_path / "all.TXT"), laterality="patient")
     assert [item["image"].removeprefix(f"{folder}/") for item in items] == ["b.png", "broken.png", "deep/a.png"]
     assert items[0].keys() == {"image", "source", "text_prompt", "laterality"}
-    assert find_items(str(folder))[0].keys() == {"image", "source"}
+    assert {(item["text_prompt"], item["laterality"]) for item in items} == {("left lung", "patient")}
+    assert caplog.messages == []
 
 
-def test_sentences_of_a_table(folder):
-    (folder / "p.csv").write_text("image,text,laterality\na.png,left lung,image\n")
+def test_sentences_of_a_table(folder, caplog):
+    (folder / "p.csv").write_text("image,text,laterality\na.png,left lung,image\nz.png,right lung,image\n")
     items = find_items(str(folder), str(folder / "p.csv"))
     assert [item.get("text_prompt") for item in items] == [None, None, "left lung"]
     assert items[2]["laterality"] == "image"
+    assert caplog.messages == [
+        "2 of 3 images have no sentence: a network that takes one gets the default, which asserts disease everywhere",
+        f"{folder}/p.csv: rows that belong to no image: 1, such as z.png",
+    ]
+
+
+def test_the_default_sentence_is_said(folder, caplog):
+    assert find_items(str(folder))[0].keys() == {"image", "source"}
+    assert [message[:34] for message in caplog.messages] == ["3 of 3 images have no sentence: a "]
+
+
+@pytest.mark.parametrize(
+    ("content", "laterality", "words"),
+    [
+        (b" \n", "patient", "p.txt: is empty; write the sentence"),
+        (b"\xff\xfe", "patient", "p.txt: cannot be read as text"),
+        (None, "patient", "p.txt: cannot be read as text"),
+        (b"left lung", None, "whose left does it mean"),
+    ],
+)
+def test_a_text_file_that_does_not_do(folder, content, laterality, words):
+    if content is not None:
+        (folder / "p.txt").write_bytes(content)
+    with pytest.raises(UserError, match=words) as fault:
+        find_items(str(folder), str(folder / "p.txt"), laterality)
+    assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize("key", ["text", "text_prompt"])
+def test_a_sentence_is_no_id_of_the_configuration(folder, key):
+    """MONAI's parser would evaluate it; nothing is run here, and it is not silently without effect either."""
+    parser = ConfigParser({"imports": ["$from common.batch import find_items as _find_items"], key: "$[].append(1/0)",
+                           "folder": str(folder), "data": "$_find_items(@folder)"})  # fmt: skip
+    with pytest.raises(RuntimeError) as fault:
+        parser.get_parsed_content("data")
+    line = str(user_error(fault.value))
+    assert line.startswith(f"--{key}: a sentence is not taken from the configuration") and "--prompts FILE" in line
 
 
 def test_empty_folders_and_outputs_that_hold_the_images(folder, tmp_path):

@@ -36,6 +36,9 @@ def test_a_new_bundle_is_in_step_and_keeps_what_is_its_own(template):
     assert json.loads((bundle / "configs" / "metadata.json").read_text())["name"] == "my_method"
     card = (bundle / "docs" / "README.md").read_text()
     assert "<!-- numbers:my_method -->\nNot measured yet.\n<!-- /numbers -->" in card
+    assert card.startswith("# Model Overview\n\nmy_method: a copy of the template mmi_unet, not described yet.")
+    assert "bundles/mmi_unet" not in card and card.count("bundles/my_method/configs/train.json") >= 3
+    assert "MICCAI 2024" not in card.split("##")[0]
     change(bundle / "configs" / "train.json", "network_def", {"_target_": "UNet"})
     change(bundle / "configs" / "train.json", "train::random_transforms", [])
     assert differences(bundle, template) == []
