@@ -187,7 +187,9 @@ def _segmentation(images: list, frames: np.ndarray, fractional: bool, algorithm:
     instance = derived_uid("instance", series, instances, frames.shape, content)
     date, time = source_date(images[0])
     # highdicom remarks on names in warnings that quote them, and refuses some that files do have
-    name, images[0].PatientName = images[0]["PatientName"], ""
+    name = images[0]["PatientName"]
+    del images[0]["PatientName"]
+    images[0].PatientName = ""
     seg = highdicom.seg.Segmentation(
         source_images=images,
         # highdicom takes levels as 0..1 and rounds them to the same levels again
