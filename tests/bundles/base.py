@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_n
 from monai.bundle.scripts import ckpt_export
 
 from common import __version__
-from common.errors import UserError
+from common.errors import UserError, user_error
 from common.prompts import DEFAULT_PROMPT
 from common.prompts.tokenizer import Tokenizer
 
@@ -328,6 +328,16 @@ class BundleTests:
         )
         flow.run()
         assert len(list(tmp_path.rglob("*_mask.png"))) == len(list(images.glob("*.png")))
+
+    @pytest.mark.parametrize("key", ["text", "text_prompt"])
+    def test_a_sentence_is_no_option_of_inferring(self, bundle, data, run, tmp_path, key):
+        """Not silently ignored, and above all not evaluated."""
+        sentence = f"$__import__('pathlib').Path({str(tmp_path / 'evaluated')!r}).touch()"
+        where = run | {"dataset_dir": str(data / "images"), "output_dir": str(tmp_path / "out"), key: sentence}
+        with pytest.raises((UserError, RuntimeError)) as fault:
+            bundle.workflow("inference", "demo", kind="infer", **where).run()
+        assert str(user_error(fault.value)).startswith(f"--{key}: a sentence is not taken from the configuration")
+        assert list(tmp_path.iterdir()) == []
 
     def test_monai_exports_it(self, bundle, run, tmp_path):
         logging.getLogger("py.warnings").setLevel(logging.ERROR)
