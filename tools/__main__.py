@@ -21,6 +21,8 @@ COMMANDS = {
     "orthanc": ("tools.orthanc", "segment what an Orthanc receives and store the masks beside it"),
     "measure-verdict": ("tools.measure_verdict", "how often the safety verdict is right, at true masks and sentences"),
     "bench-report": ("tools.bench_report", "time a report of many rows in headless Chromium"),
+    "export": ("tools.export", "write a bundle's network as TorchScript, ONNX and .pt2, proved to compute the same"),
+    "bench-backends": ("tools.bench_backends", "time PyTorch, TorchScript and ONNX Runtime on a bundle"),
     "explain": ("tools.explain", "show what a bundle makes of an image and a sentence, word by word"),
     "numbers": ("tools.numbers", "put the scores of evaluations into README or a model card"),
     "sync-bundles": ("tools.sync_bundles", "write what all bundles share into each of them"),

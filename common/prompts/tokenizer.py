@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer as Pipeline
-from tokenizers import models, normalizers, pre_tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from common.errors import UserError
 from common.prompts.report import KNOWN
@@ -86,6 +86,15 @@ class Tokenizer:
     def tokens(self, sentence: str) -> list[str]:
         """The pieces of which :meth:`ids` are the ids; those that go on a word begin with ``##``."""
         return ["[CLS]", *self._pipeline.encode(self._mended(sentence)).tokens, "[SEP]"]
+
+    def to_json(self) -> str:
+        """As a ``tokenizer.json`` for the package ``tokenizers``: with special tokens and padding, mends nothing."""
+        alone = Pipeline.from_str(self._pipeline.to_str())
+        alone.post_processor = processors.TemplateProcessing(
+            "[CLS] $A [SEP]", special_tokens=[("[CLS]", self._cls), ("[SEP]", self._sep)]
+        )
+        alone.enable_padding(pad_id=0, pad_token="[PAD]", length=self.length)
+        return alone.to_str()
 
     def _mended(self, sentence: str) -> str:
         return _LETTERS.sub(lambda found: self._word(found.group()), sentence) if self.mends else sentence

@@ -43,6 +43,10 @@ class FrozenText(nn.Module):
         self.encoder.eval()
         return self
 
+    def forget(self) -> None:
+        """Forget all sentences."""
+        self._states.clear()
+
     def _encode(self, row: tuple[int, ...], device: torch.device) -> torch.Tensor:
         if row not in self._states:
             with torch.no_grad(), torch.autocast(device_type=device.type, enabled=False):
@@ -53,11 +57,11 @@ class FrozenText(nn.Module):
         return self._states[row]
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> FrozenText:
-        self._states.clear()
+        self.forget()
         return super()._apply(fn, recurse)
 
     def _load_from_state_dict(self, *args: Any) -> None:
-        self._states.clear()
+        self.forget()
         super()._load_from_state_dict(*args)
 
     def __getstate__(self) -> dict[str, Any]:

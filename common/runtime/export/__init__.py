@@ -1,0 +1,1 @@
+"""Export of a trained bundle to TorchScript, ONNX and PyTorch's ``.pt2``, each usable alone."""
