@@ -55,6 +55,8 @@ _LARGE, _LARGE_HALF = 0.45, 0.65
 # kind of image -> fractions of height and width by which the named zones are grown, share of the mask outside them.
 # Zones of axial CT agree too little with true masks (common.prompts.zones).
 _OUTSIDE = {"radiograph": (0.25, 0.0, 0.6), "polyp": (0.1, 0.1, 0.8)}
+# pixels: a larger mask is thinned to less than twice this
+_THINNED = 256
 # the planes in which a kind of image has its zones; a file that cannot tell is taken for it
 _PLANES = {"radiograph": ("", "frontal"), "axial_ct": ("", "axial"), "polyp": ("", "frontal", "axial", "lateral")}
 
@@ -93,9 +95,12 @@ def verdict(
     Raises:
         UserError: the kind is unknown, the mask is no plane, or the sentence is of another grammar.
     """
-    mask = np.asarray(mask) > 0
+    mask = np.asarray(mask)
+    mask = mask if mask.dtype == bool else mask > 0
     if mask.ndim != 2 or not mask.size:
         raise UserError(f"mask of shape {mask.shape}: a verdict needs one displayed plane (H, W)")
+    # every n-th pixel of a large mask: what is told apart here is far larger
+    mask = mask[tuple(slice(None, None, max(1, n // _THINNED)) for n in mask.shape)]
     grammar = table(kind).grammar
     if findings is not None and findings.grammar != grammar:
         raise UserError(f"kind of image {kind!r} has sentences of {grammar!r}, not {findings.grammar!r}")
