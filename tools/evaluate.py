@@ -15,6 +15,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", required=True, help="a bundle's folder or name, such as bundles/unet")
     parser.add_argument("--overlay", action="append", default=[], help="a configuration on top, such as demo")
     parser.add_argument("--weights", help="trained weights (default: the bundle's models/model.pt)")
+    parser.add_argument(
+        "--backend", choices=("torch", "torchscript", "onnx"),
+        help="what computes: torch (default), or what tools export wrote beside the weights",
+    )  # fmt: skip
     parser.add_argument("--data", required=True, type=Path, help="the data set's folder")
     parser.add_argument("--dataset", default="auto", help="auto, qata, mosmed, kvasir, clinicdb or csv")
     parser.add_argument("--split", default="test", help="train, validation, trainval or test (default)")
@@ -38,6 +42,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run the bundle's ``evaluating`` and say where its files are."""
     from common.bundle import bundle_folder, configuration_files
+    from common.runtime.backends import is_exported
+    from common.runtime.model import with_backend
     from common.runtime.workflow import run_bundle
 
     folder = bundle_folder(args.bundle)
@@ -48,8 +54,16 @@ def main(args: argparse.Namespace) -> None:
         "control": args.control, "blank_image": args.blank_image,
         "scored_grid": "source" if args.protocol == "source" else "network",
     }  # fmt: skip
-    if args.weights:
-        override["weights"] = args.weights
+    given = {"weights": args.weights} if args.weights else {}
+    given = with_backend(folder, args.overlay, args.backend, given)
+    override |= given
+    if is_exported(given.get("weights", "")):
+        override |= {
+            "network": {"_target_": "common.runtime.backends.open_exported", "path": "@weights", "device": "@device"},
+            "amp": False,
+            # LoadWeights: an exported network has its own
+            "validate::handlers::0::_disabled_": True,
+        }
     if args.captions:
         override["captions"] = args.captions
     if not args.data.exists():

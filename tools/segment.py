@@ -15,11 +15,11 @@ DEFAULTS: dict[str, Any] = {
     "overlay": [], "weights": None, "prompts": None, "text": None, "laterality": None, "no_prompt": "skip",
     "text_files": False, "reports": False, "include": [], "seg": "off", "secondary_capture": False,
     "no_overlays": False, "pseudonymise": None, "device": None, "batch_size": "auto", "workers": "auto", "threads": 0,
-    "engine": "local", "dry_run": False, "watch": 0.0, "restart": False, "log": None,
+    "engine": "local", "backend": None, "dry_run": False, "watch": 0.0, "restart": False, "log": None,
 }  # fmt: skip
 CHOICES = {
     "laterality": ("patient", "image"), "no_prompt": ("skip", "default"), "seg": ("off", "binary", "fractional"),
-    "engine": ("local", "ray"),
+    "engine": ("local", "ray"), "backend": ("torch", "torchscript", "onnx"),
 }  # fmt: skip
 _PATHS = ("input", "output", "prompts", "pseudonymise", "log")
 SETTLED = 5.0  # seconds: with --watch, a file that changed since may still be being copied
@@ -56,6 +56,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("workers", "processes that decode and write (default: auto; 0: none)")
     add("threads", "of the network on a CPU (default: torch's choice)", type=int)
     add("engine", "local (default), or ray: the cluster that Ray is connected to", choices=CHOICES["engine"])
+    add("backend", "what computes: torch (default), or what tools export wrote beside the weights",
+        choices=CHOICES["backend"])  # fmt: skip
     add("dry-run", "say what would be done, and write nothing", action="store_true")
     add("watch", "look for new files again and again, every so many seconds", type=float, metavar="SECONDS")
     add("restart", "forget what an earlier command left in the output folder", action="store_true")
@@ -170,10 +172,14 @@ def _settings(options: dict[str, Any], prompts: Any) -> Any:
     from common.batch.job import Options
     from common.batch.naming import read_key
     from common.batch.run import Settings, weights_digest
+    from common.bundle import bundle_folder
+    from common.runtime.model import with_backend
 
     if options["pseudonymise"] and (options["seg"] != "off" or options["secondary_capture"]):
         raise UserError("--pseudonymise: DICOM objects copy patient and study; leave out --seg and --secondary-capture")
-    override = (("weights", str(options["weights"])),) if options["weights"] else ()
+    given = {"weights": str(options["weights"])} if options["weights"] else {}
+    given = with_backend(bundle_folder(options["bundle"]), options["overlay"], options["backend"], given)
+    override = tuple(given.items())
     return Settings(
         input=options["input"],
         options=Options(

@@ -175,22 +175,25 @@ def providers(device: torch.device, facts: dict[str, Any]) -> list[Any]:
     return [("TensorrtExecutionProvider", number | shapes | cache), *cuda]
 
 
+def is_exported(weights: str | Path) -> bool:
+    """Whether the name is that of an exported file, which the weights of a bundle may be too."""
+    return Path(weights).suffix in (SUFFIXES["torchscript"], SUFFIXES["onnx"])
+
+
 def exported_file(weights: str | Path, backend: str) -> Path:
     """The file of a backend: ``weights`` itself if it is one (``model_int8.onnx``), else the one beside the weights.
 
     Raises:
-        UserError: no such backend or file, or it was exported of other weights than those beside it.
+        UserError: no such backend, or no such file.
     """
     if backend not in BACKENDS:
-        raise UserError(f"backend {backend}: is unknown; write one of {', '.join(BACKENDS)}")
+        raise UserError(f"--backend {backend}: is unknown; write one of {', '.join(BACKENDS)}")
     given = Path(weights)
+    if backend == "torch" and not is_exported(given):
+        return given
     path = given.with_suffix(SUFFIXES[backend])
     if not path.is_file():
-        raise UserError(f"{path}: is not there; write it with python -m tools export and the same --bundle and options")
-    facts = read_inside(path)[FACTS]
-    source = path.with_name(facts["weights"]["file"])
-    if source.is_file() and sha256(source) != facts["weights"]["sha256"]:
-        raise UserError(f"{path}: was exported of other weights than {source.name} beside it; export again")
+        raise UserError(f"{path}: is not there; write it with python -m tools export, or leave --backend out")
     return path
 
 
@@ -198,18 +201,25 @@ def open_exported(path: str | Path, device: str | torch.device = "cpu") -> Expor
     """An exported network by its file, on a device.
 
     Raises:
-        UserError: the file cannot be used.
+        UserError: the file cannot be used, or was exported of other weights than those that lie beside it.
     """
     path = Path(path)
-    return {".ts": TorchScript, ".onnx": Onnx}[path.suffix](path, torch.device(device))
+    opened: Exported = (TorchScript if path.suffix == SUFFIXES["torchscript"] else Onnx)(path, torch.device(device))
+    origin = opened.facts["weights"]
+    source = path.with_name(origin["file"])
+    if source.is_file() and sha256(source) != origin["sha256"]:
+        raise UserError(f"{path}: was exported of other weights than {source.name} beside it; export again")
+    return opened
 
 
 def read_inside(path: Path) -> dict[str, Any]:
     """What an exported file holds beside the network, by :data:`INSIDE`, parsed.
 
     Raises:
-        UserError: it cannot be read, or was not written by ``tools export``.
+        UserError: it is not there, cannot be read, or was not written by ``tools export``.
     """
+    if not path.is_file():
+        raise UserError(f"{path}: is not there; write it with python -m tools export")
     try:
         if path.suffix == ".onnx":
             import onnx

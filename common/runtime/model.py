@@ -22,6 +22,7 @@ from common.engines import amp_dtype, load_weights
 from common.errors import UserError, user_error
 from common.images import to_display, write_mask
 from common.prompts import Findings, parse
+from common.runtime.backends import FACTS, exported_file, is_exported, listed_in, not_listed, open_exported, read_inside
 from common.transforms import ToDisplayd
 
 
@@ -73,6 +74,7 @@ class Processing:
         grammar: of its sentences, ``"chest"`` or ``"polyp"``.
         kind: of its images, as :mod:`common.prompts.zones` names it.
         takes_text: whether a sentence makes a difference.
+        weights: ``model.pt``, or a file that ``tools export`` wrote: ``model.ts``, ``model.onnx``.
 
     Raises:
         UserError: there is no such configuration, or it needs another version of this package.
@@ -80,6 +82,7 @@ class Processing:
 
     kind: str = "radiograph"
     takes_text: bool = True
+    _table: dict[str, Any] | None = None
 
     def __init__(self, folder: Path, overlays: Sequence[str] = (), **override: Any) -> None:
         files = configuration_files(folder, ["inference", *overlays])
@@ -94,6 +97,10 @@ class Processing:
         self.kind = kind_of(self.metadata)
         self.takes_text = self.metadata["default_prompt"] != ""
         self.preprocessing = self.parser.get_parsed_content("preprocessing")
+        self.weights = Path(self.parser.get_parsed_content("weights"))
+        # of a file with a table of sentences, what it says of itself: no other sentence may be asked of it
+        if is_exported(self.weights) and listed_in(facts := read_inside(self.weights)[FACTS]) is not None:
+            self._table = facts
         post = self.parser.get_parsed_content("postprocessing")
         self.postprocessing = [step for step in post.transforms if not isinstance(step, SaveImaged)]
 
@@ -111,7 +118,8 @@ class Processing:
             (H, W) or (H, W, 3), float32 in 0..1.
 
         Raises:
-            UserError: the image cannot be read, or the sentence is not understood or has no laterality.
+            UserError: the image cannot be read, or the sentence is not understood, has no laterality, or is not in
+                the table of the exported network.
         """
         findings = None
         data: dict[str, Any] = {"image": str(image), "source": str(image)}
@@ -131,6 +139,8 @@ class Processing:
             if (fault := user_error(error)) is not None:
                 raise fault from error
             raise
+        if self._table is not None and data["text_prompt"] not in (listed_in(self._table) or ()):
+            raise UserError(not_listed(self.weights, self._table))
         return {**data, "findings": findings, "displayed": displayed}
 
     def finish(self, data: Mapping[str, Any], logits: torch.Tensor) -> Segmentation:
@@ -170,7 +180,8 @@ class Model(Processing):
         override: ids of the configuration and their values, such as ``weights="model.pt"``.
 
     Attributes:
-        amp: whether it computes in half precision, as its evaluator does.
+        amp: whether it computes in half precision, as its evaluator does; an exported network decides itself.
+        network: called with image and ids; that of the configuration, or an exported one.
 
     Raises:
         UserError: the bundle or its weights are not there or do not fit, or there is no such device.
@@ -185,11 +196,14 @@ class Model(Processing):
             override["device"] = device_of(device)
         super().__init__(folder, overlays, **override)
         self.device: torch.device = self.parser.get_parsed_content("device")
-        self.amp = bool(self.parser.get_parsed_content("amp"))
         self.inferer = self.parser.get_parsed_content("inferer")
-        self.weights = Path(self.parser.get_parsed_content("weights"))
-        self.network = self.parser.get_parsed_content("network")
-        load_weights(self.network, str(self.weights))
+        self.network: torch.nn.Module
+        if is_exported(self.weights):
+            self.network = open_exported(self.weights, self.device)
+        else:
+            self.amp = bool(self.parser.get_parsed_content("amp"))
+            self.network = self.parser.get_parsed_content("network")
+            load_weights(self.network, str(self.weights))
         self.network.eval()
 
     def __call__(self, image: str | Path, text: str | None = None, laterality: str | None = None) -> Segmentation:
@@ -240,6 +254,26 @@ def kind_of(metadata: Mapping[str, Any]) -> str:
     if metadata["grammar"] == "polyp":
         return "polyp"
     return "axial_ct" if metadata["modality"] == "CT" else "radiograph"
+
+
+def with_backend(
+    folder: Path, overlays: Sequence[str], backend: str | None, override: dict[str, Any]
+) -> dict[str, Any]:
+    """``override`` with the weights that a backend computes with: ``model.onnx`` beside ``model.pt`` for ``"onnx"``.
+
+    Args:
+        folder: the bundle.
+        overlays: configuration files on top of ``inference.json``.
+        backend: of :data:`common.runtime.backends.BACKENDS`; None leaves it to the name of the weights.
+        override: ids of the configuration and their values.
+
+    Raises:
+        UserError: no such backend, or no such file.
+    """
+    if backend is None:
+        return dict(override)
+    weights = Processing(folder, overlays, **override).weights
+    return {**override, "weights": str(exported_file(weights, backend))}
 
 
 def load(
