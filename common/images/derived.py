@@ -81,6 +81,9 @@ def read_source(path: str | Path):
             source.add(element)
     for key in ("NumberOfFrames", "PixelData"):
         source.pop(key, None)
+    for key in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+        if key in source:
+            setattr(source, key, text(source, key))  # of several values the first
     _clean_identity(source)
     _clean_plane(source)
     syntax = header.file_meta.get("TransferSyntaxUID") if hasattr(header, "file_meta") else None
