@@ -123,24 +123,23 @@ class Engine:
 
 
 def local_engine(
-    options: Options,
-    device: str | None,
-    threads: int,
-    workers: int | None,
-    said: Callable[[str], None] = lambda line: None,
+    options: Options, model: Model, workers: int | None, said: Callable[[str], None] = lambda line: None
 ) -> Engine:
-    """An engine with its network; ``workers`` None chooses by the number of cores, ``threads`` 0 leaves it to torch."""
-    if threads:
-        torch.set_num_threads(threads)
+    """An engine with its processes; ``workers`` None chooses by the number of cores."""
     if workers is None:
         workers = max(1, min(8, (os.cpu_count() or 1) // 2))
-    pool = Pool(options, workers, _lost)  # first: its processes start while the network is loaded
-    try:
-        model = Model(bundle_folder(options.bundle), options.overlays, device, **dict(options.override))
-    except BaseException:
-        pool.close()
-        raise
-    return Engine(model, pool, said)
+    return Engine(model, Pool(options, workers, _lost), said)
+
+
+def load_model(options: Options, device: str | None, threads: int) -> Model:
+    """The network of a run; ``threads`` of a CPU, 0 leaves it to torch.
+
+    Raises:
+        UserError: as of :class:`common.runtime.model.Model`.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    return Model(bundle_folder(options.bundle), options.overlays, device, **dict(options.override))
 
 
 def _lost(arguments: tuple[Any, ...], reason: str) -> Prepared:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from common.batch.engine import Batch, Finished, local_engine
+from common.batch.engine import Batch, Finished, load_model, local_engine
 from common.batch.job import Options, OutputLost
 from common.errors import UserError
 
@@ -22,7 +22,7 @@ class _Worker:
     """An actor: a local engine whose decoder runs in a process of its own, so that no file ends the actor."""
 
     def __init__(self, options: Options, device: str | None, threads: int) -> None:
-        self.engine = local_engine(options, device, threads, workers=1)
+        self.engine = local_engine(options, load_model(options, device, threads), workers=1)
 
     def run(self, batch: Batch) -> Finished:
         """One batch."""

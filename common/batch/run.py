@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from common import __version__
-from common.batch.engine import Batch, Finished, local_engine
+from common.batch.engine import Batch, Finished, load_model, local_engine
 from common.batch.find import Found, Search, check_output, find
 from common.batch.job import COLUMNS, Job, Options, OutputLost, lost_words, output_of
 from common.batch.naming import Pseudonyms, nameless, places, targets_of
@@ -116,6 +117,11 @@ class Run:
         self.metadata = metadata_of(self.options)
         check_output(settings.input, self.options.output)
 
+    @cached_property
+    def model(self) -> Any:
+        """The network, loaded once."""
+        return load_model(self.options, self.settings.device, self.settings.threads)
+
     def search(self) -> Search:
         """The files below the input folder."""
         return find(self.settings.input, self.metadata, include=self.settings.include, leave_out=self.options.output)
@@ -150,6 +156,15 @@ class Run:
             OutputLost: the output folder cannot be written to.
             UserError: the folder holds another command's results, or nothing can be segmented.
         """
+        search = self.search()
+        found = {self.names.name(one.name): one for one in search.found}
+        prompts = self.settings.prompts.assign(search.found)
+        if not (search.found or settled or (self.options.output / FOLDER).exists()):
+            raise UserError(
+                f"{self.settings.input}: holds no image (DICOM, PNG, JPEG, TIFF, NIfTI); give another --input"
+            )
+        if self.settings.engine == "local":
+            _ = self.model  # what is wrong with weights and device is said before anything is written
         store = self._store()
         try:
             with output_of(self.options):
@@ -157,9 +172,6 @@ class Run:
                     store.clear()
                 if store.claim(self.command()) and store.parts:
                     self.said("going on with what an earlier run began")
-            search = self.search()
-            found = {self.names.name(one.name): one for one in search.found}
-            prompts = self.settings.prompts.assign(search.found)
             self._plan(store, found, settled)
             newest = store.newest()
             # a file that changed before its batch was done is in a later one too: once is enough
@@ -257,10 +269,25 @@ class Run:
         """What was found of a file, without the names of others where names are hashes."""
         return nameless(words) if self.options.key else words
 
+    @contextlib.contextmanager
+    def _engine(self) -> Iterator[Any]:
+        """The engine of a run, closed at the end of the block."""
+        settings = self.settings
+        if settings.engine == "ray":
+            from common.batch.ray_engine import RayEngine
+
+            made: Any = RayEngine(settings.options, settings.device, settings.threads, self.said)
+        else:
+            made = local_engine(settings.options, self.model, settings.workers, self.said)
+        try:
+            yield made
+        finally:
+            made.close()
+
     def _work(self, store: Store, todo: list[tuple[int, list[Entry]]], batches: Iterator[Batch], bar: Bar) -> bool:
         """Segment batches; whether it was stopped before the last."""
         planned = dict(todo)
-        with engine_of(self.settings, self.said) as engine:
+        with self._engine() as engine:
             for finished in engine.run(batches, self.stopping):
                 self._keep(store, finished, planned[finished.batch.number])
                 bar.update(len(finished.batch.jobs) + len(finished.batch.done))
@@ -341,7 +368,8 @@ class Run:
         from common.report.report_page import write_report
 
         title = f"{self.metadata['name']}: {counts['all']} files"
-        write_report(read_rows(self.options.output / "results.json"), self.options.output, title, summary_of(counts)[:1])
+        listed = read_rows(self.options.output / "results.json")
+        write_report(listed, self.options.output, title, summary_of(counts)[:1])
         return counts
 
 
@@ -364,21 +392,6 @@ def metadata_of(options: Options) -> dict[str, Any]:
 
     path = bundle_folder(options.bundle) / "configs" / "metadata.json"
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-@contextlib.contextmanager
-def engine_of(settings: Settings, said: Callable[[str], None]) -> Iterator[Any]:
-    """The engine of a run, closed at the end of the block."""
-    if settings.engine == "ray":
-        from common.batch.ray_engine import RayEngine
-
-        made: Any = RayEngine(settings.options, settings.device, settings.threads, said)
-    else:
-        made = local_engine(settings.options, settings.device, settings.threads, settings.workers, said)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def weights_digest(bundle: str, overlays: Sequence[str], override: Mapping[str, Any]) -> str:

@@ -138,9 +138,10 @@ def test_segment_a_folder_with_a_bad_file(data, trained, tmp_path):
         ROOT, ok=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "6 of 7 images segmented" in done.stdout
-    assert "failed: cut short.png: cannot be decoded, damaged or truncated" in done.stdout
+    assert "6 of 7 files segmented" in done.stdout
+    assert "1 failed: cannot be decoded, damaged or truncated" in done.stdout
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 6
     assert len(list((tmp_path / "out" / "overlays").iterdir())) == 6
     assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 8
-    assert "cut short.png" in (tmp_path / "out" / "index.html").read_text()
+    assert "cut short.png" in (tmp_path / "out" / "results.json").read_text()
+    assert (tmp_path / "out" / "report.html").is_file()

@@ -49,18 +49,18 @@ def rows(images):
 
 @pytest.mark.parametrize("bundle", ["mmi_unet", "unet"])
 def test_sides_and_default_sentences(bundle, weights, images, capsys):
-    assert run(bundle, weights, images, "--text", "  ") == 0
+    assert run(bundle, weights, images, "--text", "  ", "--no-prompt", "default", "--include", "lateral") == 0
     found = rows(images)
     default = "no sentence: the default one, which asserts disease everywhere, was used"
     lateral, unknown = found["b.dcm"], found["c.dcm"]
-    assert lateral["warnings"].startswith("lateral view: sides are not known")
-    assert unknown["warnings"].startswith("no orientation in the file: taken as displayed, sides are not known")
+    assert "lateral view: sides are not known" in lateral["warnings"]
+    assert "lateral" in lateral["included"]
+    assert "no orientation in the file: taken as displayed, sides are not known" in unknown["warnings"]
     assert {row["mask_sides"] + row["mask_zones"] for row in (lateral, unknown)} == {""}
     takes_text = bundle == "mmi_unet"
     assert {row["prompt_used"] for row in found.values()} == {"default" if takes_text else "not used"}
-    assert all(row["warnings"].endswith(default) is takes_text for row in found.values())
-    notes = 3 if takes_text else 2
-    assert f"note: {notes} images have a note; see results.csv or index.html" in capsys.readouterr().out
+    assert all((default in row["warnings"]) is takes_text for row in found.values())
+    assert "3 of 3 files segmented" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,8 @@ def test_refusals_are_one_line_and_write_nothing(more, words, weights, images, c
 
 def test_an_output_inside_the_input_is_not_segmented_again(weights, images):
     for _ in range(2):
-        assert run("unet", weights, images, "--output", str(images / "out")) == 0
+        assert run("unet", weights, images, "--output", str(images / "out")) == 1
     with (images / "out" / "results.csv").open(newline="") as file:
-        assert [row["source"] for row in csv.DictReader(file)] == ["a.png", "b.dcm", "c.dcm"]
-    assert np.asarray(Image.open(images / "out" / "masks" / "b.dcm.png")).shape == (64, 64)
+        found = {row["source"]: row["status"] for row in csv.DictReader(file)}
+    assert found == {"a.png": "done", "b.dcm": "refused", "c.dcm": "done"}
+    assert np.asarray(Image.open(images / "out" / "masks" / "c.dcm.png")).shape == (64, 64)

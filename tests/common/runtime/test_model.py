@@ -10,7 +10,7 @@ from PIL import Image
 
 import common
 from common.bundle import BUNDLES
-from common.errors import UserError, user_error
+from common.errors import UserError
 from common.runtime import model as module
 from common.runtime.model import device_of, kind_of
 
@@ -61,9 +61,10 @@ def test_a_sentence_is_given_or_the_default_one(model, image, monkeypatch):
         assert found.sentence.startswith("Bilateral pulmonary infection, upper middle lower left lung")
     found = model(image, SENTENCE, "patient")
     assert (found.prompt_used, found.sentence) == ("given", "Unilateral pulmonary infection, lower left lung.")
-    with pytest.raises(RuntimeError) as found:
+    with pytest.raises(UserError, match="say whose left the sentence means"):
         model(image, SENTENCE)
-    assert "say whose left the sentence means" in str(user_error(found.value))
+    with pytest.raises(UserError, match="no such file"):
+        model(image.with_name("other.png"), SENTENCE, "patient")
 
 
 @pytest.mark.parametrize("name", ["nonsense", "cuda:99", "meta", "cpu'); raise SystemExit('", ""])
