@@ -12,7 +12,7 @@ from typing import Any
 from common.errors import UserError
 
 DEFAULTS: dict[str, Any] = {
-    "overlay": [], "weights": None, "prompts": None, "text": None, "laterality": None, "no_prompt": "skip",
+    "overlay": [], "set": [], "weights": None, "prompts": None, "text": None, "laterality": None, "no_prompt": "skip",
     "text_files": False, "reports": False, "include": [], "seg": "off", "secondary_capture": False,
     "no_overlays": False, "pseudonymise": None, "device": None, "batch_size": "auto", "workers": "auto", "threads": 0,
     "engine": "local", "backend": None, "dry_run": False, "watch": 0.0, "restart": False, "log": None,
@@ -34,6 +34,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add("config", "YAML file with any of these options (input: scans, no-prompt: default, ...)", type=Path)
     add("bundle", "a bundle's folder or name, such as bundles/mmi_unet")
     add("overlay", "a configuration on top, such as demo", action="append")
+    add("set", "another value of the configuration, such as text_checkpoint=encoders/cxr-bert (repeatable)",
+        action="append", metavar="ID=VALUE")  # fmt: skip
     add("weights", "trained weights (default: the bundle's models/model.pt)")
     add("input", "folder of DICOM, PNG, JPEG, TIFF and NIfTI files, searched by content", type=Path)
     add("output", "folder for masks, overlays, DICOM SEG, results.csv and report.html", type=Path)
@@ -122,7 +124,7 @@ def _value(path: Path, key: str, name: str, value: Any) -> Any:
         value = "off"  # YAML 1.1 has it for a "no"
     if name in CHOICES and value not in CHOICES[name]:
         raise UserError(f"{path}: {key} is {value}; one of {', '.join(CHOICES[name])}")
-    if name in ("overlay", "include") and not isinstance(value, list):
+    if name in ("overlay", "include", "set") and not isinstance(value, list):
         value = [value]
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(DEFAULTS.get(name), bool):
@@ -172,12 +174,16 @@ def _settings(options: dict[str, Any], prompts: Any) -> Any:
     from common.batch.job import Options
     from common.batch.naming import read_key
     from common.batch.run import Settings, weights_digest
-    from common.bundle import bundle_folder
+    from common.bundle import bundle_folder, configuration_files
     from common.runtime.model import with_backend
+    from tools.settings import settings
 
     if options["pseudonymise"] and (options["seg"] != "off" or options["secondary_capture"]):
         raise UserError("--pseudonymise: DICOM objects copy patient and study; leave out --seg and --secondary-capture")
-    given = {"weights": str(options["weights"])} if options["weights"] else {}
+    files = configuration_files(bundle_folder(options["bundle"]), ["inference", *options["overlay"]])
+    given = settings(options["set"], files)
+    if options["weights"]:
+        given["weights"] = str(options["weights"])
     given = with_backend(bundle_folder(options["bundle"]), options["overlay"], options["backend"], given)
     override = tuple(given.items())
     return Settings(

@@ -98,6 +98,6 @@ def numbers(rows: Mapping[str, Sequence[Path]]) -> str:
         raise UserError("the rows were scored on different images; evaluate all of them on the same split and limit")
     notes = []
     for (_, facts), (name, *others) in trained.items():
-        same = f" (and rows below, of the same weights)" if others else ""
+        same = " (and rows below, of the same weights)" if others else ""
         notes.append(f"- {name}{same}, {facts}")
     return markdown_table(lines, COLUMNS) + "\n" + "\n".join(notes)
