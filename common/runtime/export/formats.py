@@ -150,7 +150,8 @@ def _name_dimensions(graph: Any) -> None:
                 names.setdefault(dim.dim_param, wanted)
     for value in (*graph.input, *graph.output):
         for dim in value.type.tensor_type.shape.dim:
-            dim.dim_param = names.get(dim.dim_param, dim.dim_param)
+            if dim.dim_param in names:
+                dim.dim_param = names[dim.dim_param]
     # shapes in between follow from these, and would still have the old names
     del graph.value_info[:]
 

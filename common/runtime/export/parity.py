@@ -44,7 +44,7 @@ def measure(
         pixels that differ between the sentences' masks, in the network and in the file.
 
     Raises:
-        UserError: a difference above the tolerance; or the sentence changes nothing in the file.
+        UserError: a difference above the tolerance. A file in which one sentence was kept for all has it too.
     """
     calls: list[tuple[torch.Tensor, ...]]
     if sentences:
@@ -77,16 +77,13 @@ def measure(
     }
     if sentences:
         result["tokens of the sentences"] = [len(ids) for ids in sentences]
-        pixels, change = zip(*(_between(logits[: len(sentences)], cut) for logits in (expected, found)), strict=True)
-        result["mask pixels that the sentence changes"] = {"network": pixels[0], "file": pixels[1]}
-        if change[0] > 10 * tolerance and not change[1] > tolerance:
-            raise UserError(f"{name}: the sentence changes nothing in it; the export is wrong, do not use it")
+        result["mask pixels that the sentence changes"] = {
+            "network": _between(expected[: len(sentences)], cut), "file": _between(found[: len(sentences)], cut)
+        }  # fmt: skip
     return result
 
 
-def _between(logits: Sequence[torch.Tensor], cut: torch.Tensor) -> tuple[int, float]:
-    """Pixels at which the masks of one image's sentences are not all the same, and the largest change of a logit."""
-    stacked = torch.cat(list(logits))
-    masks = stacked > cut
-    pixels = int((masks.any(dim=0) != masks.all(dim=0)).sum())
-    return pixels, float((stacked.amax(dim=0) - stacked.amin(dim=0)).max())
+def _between(logits: Sequence[torch.Tensor], cut: torch.Tensor) -> int:
+    """Pixels at which the masks of one image's sentences are not all the same."""
+    masks = torch.cat(list(logits)) > cut
+    return int((masks.any(dim=0) != masks.all(dim=0)).sum())
