@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as LateError
@@ -17,25 +16,27 @@ from common.batch.job import Options, Workshop
 from common.errors import UserError
 
 LONGEST = 900.0  # seconds one file may take: a decoder that hangs is ended
+_TRIES = 2  # of a file alone: what ended its process may have been another program's hunger for memory
 _ENDS = "ends the program that reads it: damaged, or too large for the memory"
 _shop: Workshop | None = None
 
 
-def _begin(options: Options, parent: int, niceness: int) -> None:
+def _begin(options: Options, niceness: int) -> None:
     """What each worker does first."""
     import torch
 
-    # a parent that was killed takes its workers along
-    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+    # a run that was killed takes its workers along
+    threading.Thread(target=_leave, daemon=True).start()
     torch.set_num_threads(1)
     os.nice(niceness)
     global _shop
     _shop = Workshop(options)
 
 
-def _leave_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
+def _leave() -> None:
+    run = multiprocessing.parent_process()
+    if run is not None:
+        run.join()
     os._exit(1)
 
 
@@ -55,9 +56,11 @@ class _Processes:
     """So many workers, that start when there is something to do; once one is lost they are all."""
 
     def __init__(self, options: Options, workers: int) -> None:
-        # spawned, not forked: torch's threads do not survive a fork
-        context = multiprocessing.get_context("spawn")
-        self.executor = ProcessPoolExecutor(workers, context, _begin, (options, os.getpid(), 5))
+        # forked from a server that has imported everything and has no threads, which do not survive a fork: the first
+        # worker takes seconds, others and those after a crash next to none
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["common.batch.job"])
+        self.executor = ProcessPoolExecutor(workers, context, _begin, (options, 5))
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
         """Begin a call."""
@@ -85,7 +88,7 @@ class Pool:
     Args:
         options: of the run.
         workers: processes; 0 calls in this process, where a decoder that crashes ends the run.
-        lost: called with a task's arguments whose process it ended twice or that took too long; gives the result.
+        lost: called with the arguments of a task that ended its process or took too long; gives the result.
     """
 
     def __init__(self, options: Options, workers: int, lost: Callable[[tuple[Any, ...], str], Any]) -> None:
@@ -117,7 +120,7 @@ class Pool:
         return Task(method, arguments, future, self.started)
 
     def collect(self, tasks: Sequence[Task]) -> list[Any]:
-        """Results of tasks, in order; after a crash each is done again alone, and the one that crashes again is lost.
+        """Results of tasks, in order; after a crash each is done again alone, and what crashes there too is lost.
 
         Raises:
             Exception: what a call raised.
@@ -139,17 +142,22 @@ class Pool:
 
     def _alone(self, task: Task) -> Any:
         """The result of a task that no other one can disturb: in the pool may be the next file that ends it."""
-        if self.one is None:
-            self.one = _Processes(self.options, 1)
-            if (error := self.one.submit(os.getpid).exception()) is not None:
-                # no file is to blame
-                raise UserError("worker processes cannot be started (memory?); give --workers 0") from error
-        try:
-            return self.one.submit(_call, task.method, task.arguments).result(LONGEST)
-        except (BrokenProcessPool, LateError) as error:
-            self.one.end()
-            self.one = None
-            return self.lost(task.arguments, _ENDS if isinstance(error, BrokenProcessPool) else _late())
+        reason = ""
+        for _ in range(_TRIES):
+            if self.one is None:
+                self.one = _Processes(self.options, 1)
+                if (error := self.one.submit(os.getpid).exception()) is not None:
+                    # no file is to blame
+                    raise UserError("worker processes cannot be started (memory?); give --workers 0") from error
+            try:
+                return self.one.submit(_call, task.method, task.arguments).result(LONGEST)
+            except (BrokenProcessPool, LateError) as error:
+                self.one.end()
+                self.one = None
+                reason = _late() if isinstance(error, LateError) else _ENDS
+                if isinstance(error, LateError):
+                    break
+        return self.lost(task.arguments, reason)
 
     def _restart(self) -> None:
         self._end()

@@ -209,14 +209,14 @@ class Run:
         away = {row["source"] for row, _ in store.rows() if row["reason"] == _GONE}
         fresh: list[tuple[str, Found, int, int]] = []
         for key, one in found.items():
-            size, changed = _stat(one)
             before = known.get(key)
+            size, changed = _stat(one.path, before.refused if before else bool(one.refused))
             if before is not None and (before.size, before.changed) == (size, changed) and key not in away:
                 continue
             # another machine's clock may be ahead
             if settled and abs(time.time() - changed / 1e9) < settled:
                 continue
-            fresh.append((key, one, size, changed))
+            fresh.append((key, one, *_stat(one.path, bool(one.refused))))
         if not fresh:
             return
         # an image that changed keeps its place in the output
@@ -416,10 +416,10 @@ def _digest_of(prompts: Prompts) -> str:
     return hashlib.sha256(content + settings.encode()).hexdigest()
 
 
-def _stat(one: Found) -> tuple[int, int]:
-    """Size and time of what is looked at: of a file that is refused its rights too, for that may be why."""
+def _stat(path: Path, refused: bool) -> tuple[int, int]:
+    """Size, and when the content changed; of a file that was refused also when its rights did, for that may be why."""
     try:
-        status = one.path.stat()
+        status = path.stat()
     except OSError:
         return -1, 0
-    return status.st_size, status.st_ctime_ns if one.refused else status.st_mtime_ns
+    return status.st_size, status.st_ctime_ns if refused else status.st_mtime_ns

@@ -10,11 +10,18 @@ from common.errors import UserError
 from common.files import replacing
 from common.images.meta import shown
 
+# fields of a NIfTI or Analyze header that hold what people wrote
+_TEXTS = {
+    "descrip", "db_name", "aux_file", "intent_name", "data_type", "patient_id", "originator", "generated", "scannum",
+    "exp_date", "exp_time",
+}  # fmt: skip
+
 
 def write_mask(mask_stored: np.ndarray, source_meta: dict, path: str | Path) -> None:
     """Write a mask in its source's stored grid: PNG (0 and 255) or NIfTI (0 and 1, with the source's affine).
 
-    A NIfTI mask of a NIfTI source keeps its number of axes and its header's codes and units.
+    A NIfTI mask of a NIfTI source keeps its number of axes and its header's codes and units, not its texts and
+    extensions.
 
     Args:
         mask_stored: (W, H) or (1, W, H), in the stored grid (after ``Invertd``); lesion is 0.5 and above.
@@ -56,6 +63,11 @@ def _nifti(mask: np.ndarray, source_meta: dict):
         header.set_data_dtype(np.uint8)
         header.set_slope_inter(1, 0)
         header["cal_min"], header["cal_max"] = 0, 0
+        # free text may name a patient, and whoever hides names sees to file names only
+        for name in _TEXTS.intersection(header.keys()):
+            header[name] = b""
+        if hasattr(header, "extensions"):
+            header.extensions.clear()
         return type(source)(mask.reshape(source.shape), source.affine, header)
     image = nibabel.Nifti1Image(mask[..., None], np.asarray(source_meta["affine"], float))
     image.header.set_xyzt_units("mm")

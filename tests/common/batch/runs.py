@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sys
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from common.batch.prompts import Prompts
 from common.batch.results import read_rows
 from common.batch.run import Run, Settings, weights_digest
 
+ROOT = Path(__file__).resolve().parents[3]
 PICTURE = np.zeros((64, 48), np.uint8)  # as displayed: bright low at the left, where a patient's right is
 PICTURE[40:58, 6:20] = 255
 
@@ -56,11 +59,13 @@ def forked(function) -> int:
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
-        code = 1
+        code = 99
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.default_int_handler)
             code = function() or 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -96,6 +101,14 @@ def write_slices(folder, count=5, series="1.2.3.7"):
     return uids
 
 
-def write_json(path, content):
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return path
+def like(bundle, folder, grammar="chest", modality="CR, DX"):
+    """A bundle for other images."""
+    shutil.copytree(bundle, folder)
+    for name in ("metadata", "inference"):
+        path = folder / "configs" / f"{name}.json"
+        content = json.loads(path.read_text())
+        content["grammar"] = grammar
+        if name == "metadata":
+            content["modality"] = modality
+        path.write_text(json.dumps(content))
+    return folder

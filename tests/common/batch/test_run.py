@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -10,12 +9,12 @@ import torch
 from PIL import Image
 
 from common.batch import job as module
-from common.batch.engine import Engine
+from common.batch.engine import Model
 from common.batch.job import COLUMNS
 from common.batch.prompts import Prompts
 from common.images import read_image, to_display, to_stored, write_radiograph
 from common.report.overlay import overlay
-from tests.common.batch.runs import PICTURE, go, rows, silent, tree, write_slices
+from tests.common.batch.runs import PICTURE, go, like, rows, tree, write_slices
 
 RIGHT_LOWER = "Opacity in the right lower lobe."
 EVERY_VIEW = frozenset({"lateral", "view", "plane", "modality", "body-part"})
@@ -43,19 +42,6 @@ def markers(monkeypatch):
 
     monkeypatch.setattr(module, "overlay", spy)
     return drawn
-
-
-def like(bundle, folder, grammar="chest", modality="CR, DX"):
-    """A bundle for other images."""
-    shutil.copytree(bundle, folder)
-    for name in ("metadata", "inference"):
-        path = folder / "configs" / f"{name}.json"
-        content = json.loads(path.read_text())
-        content["grammar"] = grammar
-        if name == "metadata":
-            content["modality"] = modality
-        path.write_text(json.dumps(content))
-    return folder
 
 
 def test_tables_pages_and_times(root, out, bright):
@@ -328,8 +314,6 @@ def test_a_gpu_without_enough_memory_gets_halves(root, out, bright, monkeypatch)
     for number in range(7):
         Image.fromarray(np.roll(PICTURE, number, 1)).save(root / f"{number}.png")
     go(bright, root, out)
-    from common.batch.engine import Model
-
     real, sizes, said = Model.logits, [], []
 
     def small(self, prepared):
@@ -353,12 +337,3 @@ def test_stopping_ends_the_batches_that_are_begun(root, out, bright):
     assert (outcome.code, outcome.stopped, len(rows(out))) == (3, True, 2)
     outcome = go(bright, root, out, batch_size=1)
     assert (outcome.code, len(rows(out))) == (0, 5)
-
-
-def test_text_is_read_once_a_file_and_engines_close(root, out, bright, monkeypatch):
-    Image.fromarray(PICTURE).save(root / "a.png")
-    closed = []
-    monkeypatch.setattr(Engine, "close", lambda self: closed.append(True))
-    go(bright, root, out)
-    assert closed == [True]
-    assert silent(3, 1).n == 1
