@@ -103,7 +103,7 @@ class Exporter:
         # to a buffer: a file's own name would stand in the archive
         buffer = io.BytesIO()
         torch.jit.save(script, buffer, _extra_files=inside)
-        return buffer.getvalue()
+        return _without_places(buffer)
 
     def program(self) -> torch.export.ExportedProgram:
         """The program that both ``.pt2`` and ONNX are made of."""
@@ -117,6 +117,8 @@ class Exporter:
                 self.network, self.example, dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
             )
             self._program = without_dead_code(program)
+            for node in self._program.graph.nodes:
+                node.meta.pop("stack_trace", None)
             check_program(self._program, set(self.kept))
         return self._program
 
@@ -133,11 +135,29 @@ class Exporter:
         )  # fmt: skip
         model = made.model_proto
         _name_dimensions(model.graph)
+        for node in model.graph.node:
+            del node.metadata_props[:]
+            node.ClearField("doc_string")
         check_onnx(model, self.kept, self.removed)
         for name, text in inside.items():
             entry = model.metadata_props.add()
             entry.key, entry.value = name, text
         return model.SerializeToString()
+
+
+def _without_places(archive: io.BytesIO) -> bytes:
+    """A TorchScript archive without the lines of code that its nodes come from: they name this machine's folders."""
+    archive.seek(0)
+    reader = torch._C.PyTorchFileReader(archive)
+    content = io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(content)
+    for name in reader.get_all_records():
+        # what the writer writes itself is left out too
+        if not name.endswith(".debug_pkl") and name not in ("version", "byteorder", ".data/serialization_id"):
+            record = reader.get_record(name)
+            writer.write_record(name, record, len(record))
+    writer.write_end_of_file()
+    return content.getvalue()
 
 
 def _name_dimensions(graph: Any) -> None:
