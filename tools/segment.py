@@ -131,7 +131,7 @@ def _value(path: Path, key: str, name: str, value: Any) -> Any:
         fits, wanted = isinstance(value, bool), "write true or false"
     elif name in ("threads", "watch", "batch_size", "workers"):
         fits, wanted = number or (value == "auto" and name in ("batch_size", "workers")), "write a number"
-    elif isinstance(value, list):
+    elif name in ("overlay", "include", "set"):
         fits, wanted = all(isinstance(one, str) for one in value), "write words"
     else:
         fits, wanted = isinstance(value, str), "write it in quotes"

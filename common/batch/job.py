@@ -22,7 +22,7 @@ from PIL import Image
 
 from common.batch.describe import describe, marker, whose_sides
 from common.batch.header import bare
-from common.batch.naming import Pseudonyms, places
+from common.batch.naming import Pseudonyms, nameless, places
 from common.batch.store import FOLDER
 from common.bundle import bundle_folder
 from common.errors import UserError, user_error
@@ -264,6 +264,8 @@ class Workshop:
             # reasons are counted and printed, and names are not; those of a letter or two say nothing
             if len(name) > 2:
                 reason = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "the file", reason)
+        if self.options.key:
+            reason = nameless(reason)
         row = row | {"status": "failed", "verdict": "failed", "reason": reason}
         # the words of an exception that nobody foresaw may hold names: where it arose does not
         return Prepared(row, seconds=seconds, trace="" if fault else f"{type(error).__name__} at {_where(error)}")

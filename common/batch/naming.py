@@ -52,10 +52,12 @@ class Pseudonyms:
 
 
 def nameless(reason: str) -> str:
-    """What is said of a file, without the names of others."""
+    """What is said of a file, without what may be a name or a sentence."""
     reason = re.sub(
         r"SOPInstanceUID is that of (.*(?=, a slice stands once)|.*)", "SOPInstanceUID is another's", reason
     )
+    # the words of an exception that nobody foresaw
+    reason = re.sub(r"^(\w+(?:Error|Exception|Warning)): .*", r"\1", reason)
     return re.sub(r"^named by .*, not there", "named by a DICOMDIR, not there", reason)
 
 

@@ -179,11 +179,11 @@ class Run:
                 (number, [entry for entry in batch if newest[entry.key] == number])
                 for number, batch in store.batches() if not store.is_done(number)
             ]  # fmt: skip
-            shown = bar(len(newest), len(newest) - sum(len(batch) for _, batch in todo))
             stopped = False
-            if todo:
-                stopped = self._work(store, todo, self._batches(todo, found, prompts), shown)
-            shown.close()
+            left = sum(len(batch) for _, batch in todo)
+            with contextlib.closing(bar(len(newest), len(newest) - left)) as shown:
+                if todo:
+                    stopped = self._work(store, todo, self._batches(todo, found, prompts), shown)
             if not stopped:
                 self._series(store, found)
             with output_of(self.options):

@@ -191,6 +191,8 @@ def test_keys(tmp_path):
         ("named by x, not there/DICOMDIR, not there; copy it again",
          "named by a DICOMDIR, not there; copy it again"),
         ("lateral view", "lateral view"),
+        ("RuntimeError: of Anna", "RuntimeError"),
+        ("FOR PROCESSING: raw", "FOR PROCESSING: raw"),
     ],
 )  # fmt: skip
 def test_reasons_without_names(words, expected):
