@@ -279,7 +279,7 @@ def many(images, count):
         Image.fromarray(np.roll(PICTURE, number, 1)).save(images / f"{number:03}.png")
 
 
-def interrupted(run, images, number, *more, times=1):
+def interrupted(run, images, number, pause=0.0, times=1):
     """The exit code of a run that gets a signal once it has written a mask; with what it printed."""
     out, said = images.parent / "out", images.parent / "said"
 
@@ -287,11 +287,12 @@ def interrupted(run, images, number, *more, times=1):
         with said.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
             if os.fork() == 0:
                 wait_for(lambda: len(list(out.glob("masks/*.png"))) > 0)
+                time.sleep(pause)
                 for _ in range(times):
                     os.kill(os.getppid(), number)
                     time.sleep(0.05)
                 os._exit(0)
-            return run("--batch-size", "1", *more)
+            return run("--batch-size", "1")
 
     code = forked(child)
     return code, said.read_text()
@@ -320,11 +321,11 @@ def test_a_second_signal_ends_it_at_once(run, images, monkeypatch):
     real = Model.logits
 
     def slow(self, prepared):
-        time.sleep(0.5)
+        time.sleep(1.5)
         return real(self, prepared)
 
     monkeypatch.setattr(Model, "logits", slow)
-    code, said = interrupted(run, images, signal.SIGINT, times=2)
+    code, said = interrupted(run, images, signal.SIGINT, pause=0.7, times=2)  # both while the network is at work
     assert code == 3
     assert said.splitlines()[-1] == "stopped at once"
     assert "Traceback" not in said
