@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tools.settings import add_settings, settings
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("--bundle", required=True, help="a bundle's folder or name")
     parser.add_argument("--overlay", action="append", default=[], help="a configuration on top, such as demo")
     parser.add_argument("--weights", help="trained weights (default: the bundle's models/model.pt)")
+    add_settings(parser)
     parser.add_argument("--exported", type=Path, help="folder of the exported files (default: that of the weights)")
     parser.add_argument("--batch", type=int, action="append", help="images at a time (default: 1 and 16)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each network at each size (5)")
@@ -24,10 +27,13 @@ def main(args: argparse.Namespace) -> None:
     """Print milliseconds and images a second, and how many times faster than PyTorch as it is."""
     import torch
 
+    from common.bundle import bundle_folder, configuration_files
     from common.report.tables import markdown_table
     from common.runtime.model import load
 
-    override = {"weights": args.weights} if args.weights else {}
+    override = settings(args.set, configuration_files(bundle_folder(args.bundle), ["inference", *args.overlay]))
+    if args.weights:
+        override["weights"] = args.weights
     model = load(args.bundle, args.overlay, args.device, **override)
     networks = _networks(model, args)
     print(f"{model.metadata['name']}, {model.device}, {torch.get_num_threads()} threads; medians")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from tools.settings import add_settings, settings
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bundle", required=True, help="a bundle's folder or name, such as bundles/mmi_unet")
     parser.add_argument("--overlay", action="append", default=[], help="a configuration on top, such as demo")
     parser.add_argument("--weights", help="trained weights (default: the bundle's models/model.pt)")
+    add_settings(parser)
     parser.add_argument("--output", type=Path, help="folder (default: that of the weights, where --backend looks)")
     parser.add_argument("--formats", default="ts,onnx,pt2", help="of ts, onnx and pt2 (default: all)")
     parser.add_argument(
@@ -32,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Exit code: 1 if the quantised file was not kept."""
+    from common.bundle import bundle_folder, configuration_files
     from common.runtime.export.export import export
     from common.runtime.export.formats import FORMATS
     from common.runtime.model import load
@@ -42,7 +45,11 @@ def main(args: argparse.Namespace) -> int:
             raise UserError(f"--formats {name}: is unknown; write some of {','.join(FORMATS)}")
     if args.quantize and (args.data is None or "onnx" not in formats):
         raise UserError(f"--quantize {args.quantize}: needs the format onnx, and --data DIR of images with masks")
-    override: dict[str, Any] = {"weights": args.weights} if args.weights else {}
+    override: dict[str, Any] = settings(
+        args.set, configuration_files(bundle_folder(args.bundle), ["inference", *args.overlay])
+    )
+    if args.weights:
+        override["weights"] = args.weights
     model = load(args.bundle, args.overlay, "cpu", **override)
     export(model, args.output, formats, args.prompts == "table", lambda line: print(line, flush=True))
     if not args.quantize:

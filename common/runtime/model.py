@@ -23,7 +23,7 @@ from common.errors import UserError, user_error
 from common.images import to_display, write_mask
 from common.prompts import Findings, parse
 from common.runtime.backends import FACTS, exported_file, is_exported, listed_in, not_listed, open_exported, read_inside
-from common.transforms import ToDisplayd
+from common.transforms import ToDisplayd, TokenizePromptd
 
 
 @dataclass
@@ -199,7 +199,9 @@ class Model(Processing):
         self.inferer = self.parser.get_parsed_content("inferer")
         self.network: torch.nn.Module
         if is_exported(self.weights):
-            self.network = open_exported(self.weights, self.device)
+            exported = open_exported(self.weights, self.device)
+            self._check(exported.facts)
+            self.network = exported
         else:
             self.amp = bool(self.parser.get_parsed_content("amp"))
             self.network = self.parser.get_parsed_content("network")
@@ -210,6 +212,21 @@ class Model(Processing):
         """Segment one image; arguments and errors are those of :meth:`Processing.prepare`."""
         data = self.prepare(image, text, laterality)
         return self.finish(data, self.logits([data])[0])
+
+    def _check(self, facts: Mapping[str, Any]) -> None:
+        """Refuse a file that is of another bundle, or whose sentences were other ones."""
+        own = {"bundle": self.metadata["name"]}
+        theirs = {"bundle": facts["bundle"]["name"]}
+        if facts["sentence"]:
+            own |= {"grammar": self.grammar, "captions": self.parser.get_parsed_content("captions")}
+            theirs |= {key: facts["sentence"][key] for key in ("grammar", "captions")}
+            tokenizer = next(s.tokenizer for s in self.preprocessing.transforms if isinstance(s, TokenizePromptd))
+            # a vocabulary in other order would mark the other lung
+            own["ids of the default sentence"] = tokenizer.ids(facts["sentence"]["default"])
+            theirs["ids of the default sentence"] = facts["sentence"]["default_ids"]
+        for key, value in own.items():
+            if value != theirs[key]:
+                raise UserError(f"{self.weights}: {key} {theirs[key]}, but the configuration has {value}; export again")
 
     def logits(self, prepared: Sequence[Mapping[str, Any]]) -> torch.Tensor:
         """The network's logits (B, 1, H, W), on the CPU, of what :meth:`Processing.prepare` gave for B images.

@@ -18,7 +18,16 @@ from common.files import write_text
 from common.networks.base import TextNetwork
 from common.prompts.captions import canonical_captions
 from common.prompts.tokenizer import Tokenizer
-from common.runtime.backends import FACTS, INFERENCE, METADATA, TOKENIZER, not_listed, open_exported, sha256
+from common.runtime.backends import (
+    FACTS,
+    INFERENCE,
+    METADATA,
+    TOKENIZER,
+    is_exported,
+    not_listed,
+    open_exported,
+    sha256,
+)
 from common.runtime.export.facts import facts_of, inference_of, tokenizer_of
 from common.runtime.export.formats import FORMATS, Exporter
 from common.runtime.export.network import tensors
@@ -51,6 +60,8 @@ def export(
     Raises:
         UserError: a file that does not compute the same, or holds what it must not; it is not kept.
     """
+    if is_exported(model.weights):
+        raise UserError(f"{model.weights}: is exported already; give the weights that training wrote as --weights")
     facts = facts_of(model)
     network: Any = model.network
     text = isinstance(network, TextNetwork)
@@ -145,7 +156,7 @@ def _images(model: Model, channels: int, size: list[int]) -> torch.Tensor:
     """Three images (3, C, H, W): a phantom through the bundle's own transforms, a smooth and a rough one."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "phantom.png"
-        picture = phantoms.draw(3, size=max(size), seed=7).image
+        picture = phantoms.draw(3, size=max(64, *size), seed=7).image
         Image.fromarray(picture).save(path)
         image = model.prepare(path)["image"]
     plain = torch.as_tensor(image.numpy())[None].expand(-1, channels, -1, -1)

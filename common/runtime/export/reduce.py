@@ -18,6 +18,7 @@ from common.errors import UserError
 from common.files import replacing, write_text
 from common.images import read_mask
 from common.metrics.overlap import counts, dice
+from common.networks.base import TextNetwork
 from common.runtime.backends import FACTS, listed_in, open_exported, read_inside
 from common.runtime.export.export import SIDECAR
 from common.runtime.model import Model
@@ -48,12 +49,7 @@ class Reduced:
 class _Case:
     data: dict[str, Any]
     label: str
-
-    @property
-    def inputs(self) -> tuple[torch.Tensor, ...]:
-        """Image and ids of a batch of one."""
-        image = self.data["image"].as_tensor()[None]
-        return (image, torch.as_tensor(self.data["text"])[None]) if "text" in self.data else (image,)
+    inputs: tuple[torch.Tensor, ...]  # image and ids of a batch of one
 
 
 def reduce(
@@ -135,7 +131,10 @@ def _cases(model: Model, items: Sequence[Mapping[str, Any]], listed: frozenset[s
             data = model.prepare(item["image"])
         if listed is not None and data["text_prompt"] not in listed:
             data = model.prepare(item["image"])
-        found.append(_Case(data, str(item["label"])))
+        inputs = (data["image"].as_tensor()[None],)
+        if isinstance(model.network, TextNetwork):
+            inputs = (*inputs, torch.as_tensor(data["text"])[None])
+        found.append(_Case(data, str(item["label"]), inputs))
     return found
 
 
