@@ -115,25 +115,26 @@ def test_files_that_another_user_may_not_read(root, tmp_path, bright):
     assert all("ermission" in found[name]["reason"] for name in ("b.png", "closed"))
 
 
-def stays_whole(bright, folder, content, name):
-    """One run on one file of any content beside a good one: a row each, no traceback, no mask in another grid."""
+def stays_whole(bright, folder, contents):
+    """One run on files of any content beside a good one: a row each, no traceback, no mask in another grid."""
     shutil.rmtree(folder, ignore_errors=True)
     png(folder / "in" / "good.png")
-    (folder / "in" / name).write_bytes(content)
+    for name, content in contents.items():
+        (folder / "in" / name).write_bytes(content)
     outcome = go(bright, folder / "in", folder / "out", options={"seg": "binary"})
     found = rows(folder / "out")
     assert found.pop("good.png")["status"] == "done"
-    assert outcome.counts["all"] + outcome.others == 2
-    for row in found.values():
+    assert outcome.counts["all"] + outcome.others == 1 + len(contents)
+    for name, row in found.items():
         assert "Traceback" not in row["reason"]
         if row["status"] == "done":
             mask = np.asarray(Image.open(folder / "out" / row["mask"]))
             assert mask.shape == (row["rows"], row["columns"]) == grid(folder / "in" / name)
             assert set(np.unique(mask)) <= {0, 255}
+            assert not row["reason"]
         else:
             assert row["reason"]
             assert row["mask"] == ""
-    return found.get(name)
 
 
 def grid(path):
@@ -172,40 +173,30 @@ def contents(tmp_path_factory):
     return {path.suffix: path.read_bytes() for path in folder.iterdir()}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(suffix=st.sampled_from([".dcm", ".png"]), edits=EDITS, early=st.booleans())
-def test_any_change_of_bytes(bright, contents, tmp_path, suffix, edits, early):
-    content = contents[suffix]
-    if early:  # in the header
-        edits = [(where * min(1.0, 1500 / len(content)), how, what) for where, how, what in edits]
-    stays_whole(bright, tmp_path / "work", edited(content, edits), f"a{suffix}")
+# some files a run, for most of its time goes into its beginning; in depth 2,000 runs, each test
+FILES = 6
+PROPERTY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+@pytest.mark.timeout(7200)
+@PROPERTY
+@given(changes=st.lists(st.tuples(st.sampled_from([".dcm", ".png"]), EDITS, st.booleans()), min_size=1, max_size=FILES))
+def test_any_change_of_bytes(bright, contents, tmp_path, changes):
+    files = {}
+    for number, (suffix, edits, early) in enumerate(changes):
+        content = contents[suffix]
+        if early:  # in the header
+            edits = [(where * min(1.0, 1500 / len(content)), how, what) for where, how, what in edits]
+        files[f"{number}{suffix}"] = edited(content, edits)
+    stays_whole(bright, tmp_path / "work", files)
 
 
 NAMES = [
-    "Rows",
-    "Columns",
-    "SamplesPerPixel",
-    "BitsAllocated",
-    "BitsStored",
-    "HighBit",
-    "PixelRepresentation",
-    "NumberOfFrames",
-    "PhotometricInterpretation",
-    "PatientOrientation",
-    "ImagerPixelSpacing",
-    "WindowCenter",
-    "WindowWidth",
-    "RescaleSlope",
-    "RescaleIntercept",
-    "SOPInstanceUID",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "PatientName",
-    "SpecificCharacterSet",
-    "ViewPosition",
-    "Modality",
-]
+    "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "NumberOfFrames", "PhotometricInterpretation", "PatientOrientation", "ImagerPixelSpacing", "WindowCenter",
+    "WindowWidth", "RescaleSlope", "RescaleIntercept", "SOPInstanceUID", "StudyInstanceUID", "StudyDate", "StudyTime",
+    "PatientName", "SpecificCharacterSet", "ViewPosition", "Modality",
+]  # fmt: skip
 VALUES = ["", "0", "1", "-1", "12", "65535", "1e9", "nan", "inf", "L\\F", "A\\F", "x" * 70, "MONOCHROME1", "RGB",
           "ISO_IR 192", "20200230", "1\\2\\3", "\\", "\x00"]  # fmt: skip
 ELEMENTS = st.dictionaries(
@@ -213,10 +204,9 @@ ELEMENTS = st.dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(elements=ELEMENTS)
-def test_any_change_of_the_header(bright, contents, tmp_path, elements):
-    data = pydicom.dcmread(io.BytesIO(contents[".dcm"]))
+def with_elements(content, elements):
+    """A DICOM file with other elements; None where pydicom writes no such file."""
+    data = pydicom.dcmread(io.BytesIO(content))
     for name, value in elements.items():
         tag = pydicom.datadict.tag_for_keyword(name)
         if value is None:
@@ -228,17 +218,22 @@ def test_any_change_of_the_header(bright, contents, tmp_path, elements):
                 data[tag] = pydicom.DataElement(tag, "US", int(float(value)) % 65536)
             else:
                 with pydicom.config.disable_value_validation():
-                    data[tag] = pydicom.dataelem.DataElement_from_raw(
-                        pydicom.dataelem.RawDataElement(tag, vr, len(value), value.encode(), 0, False, True)
-                    )
+                    raw = pydicom.dataelem.RawDataElement(tag, vr, len(value), value.encode(), 0, False, True)
+                    data[tag] = pydicom.dataelem.DataElement_from_raw(raw)
     buffer = io.BytesIO()
     try:
         data.save_as(buffer, enforce_file_format=False)
     except Exception:
-        return  # pydicom writes no such file
-    row = stays_whole(bright, tmp_path / "work", buffer.getvalue(), "a.dcm")
-    if row is not None and row["status"] == "done":
-        assert not row["reason"]
+        return None
+    return buffer.getvalue()
+
+
+@pytest.mark.timeout(7200)
+@PROPERTY
+@given(changes=st.lists(ELEMENTS, min_size=1, max_size=FILES))
+def test_any_change_of_the_header(bright, contents, tmp_path, changes):
+    made = {f"{number}.dcm": with_elements(contents[".dcm"], elements) for number, elements in enumerate(changes)}
+    stays_whole(bright, tmp_path / "work", {name: content for name, content in made.items() if content})
 
 
 @pytest.fixture
