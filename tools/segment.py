@@ -155,9 +155,9 @@ def _run(options: dict[str, Any], stopping: _Stopping) -> int:
     before = None
     while True:
         outcome = run.go(_bar, SETTLED if options["watch"] else 0.0)
-        if outcome.counts != before or not options["watch"]:
+        if outcome is not before:
             summary(outcome, settings.options.output)
-        before = outcome.counts
+        before = outcome
         if outcome.stopped or not options["watch"] or stopping.wait(options["watch"]):
             break
     if not outcome.counts["all"] and not outcome.stopped:

@@ -115,6 +115,7 @@ class Run:
         self.settings, self.options, self.said, self.stopping = settings, settings.options, said, stopping
         self.names = Pseudonyms(self.options.key)
         self.metadata = metadata_of(self.options)
+        self._last: Outcome | None = None
         check_output(settings.input, self.options.output)
 
     @cached_property
@@ -146,7 +147,7 @@ class Run:
         }  # fmt: skip
 
     def go(self, bar: Callable[[int, int], Bar], settled: float = 0.0) -> Outcome:
-        """Do what is to be done: what an earlier attempt left, and what came since.
+        """Do what is to be done: what an earlier attempt left, and what came since; may be called again and again.
 
         Args:
             bar: of the number of images in all and of those done already.
@@ -168,9 +169,9 @@ class Run:
         store = self._store()
         try:
             with output_of(self.options):
-                if self.settings.restart:
+                if self.settings.restart and self._last is None:
                     store.clear()
-                if store.claim(self.command()) and store.parts:
+                if store.claim(self.command()) and store.parts and self._last is None:
                     self.said("going on with what an earlier run began")
             self._plan(store, found, settled)
             newest = store.newest()
@@ -179,6 +180,8 @@ class Run:
                 (number, [entry for entry in batch if newest[entry.key] == number])
                 for number, batch in store.batches() if not store.is_done(number)
             ]  # fmt: skip
+            if not todo and self._last is not None:
+                return self._last  # watching: nothing came since
             stopped = False
             left = sum(len(batch) for _, batch in todo)
             with contextlib.closing(bar(len(newest), len(newest) - left)) as shown:
@@ -189,7 +192,8 @@ class Run:
             with output_of(self.options):
                 counts = self._tables(store)
             unused = tuple(self.settings.prompts.unused())
-            return Outcome(counts, search.others, stopped, unused)
+            self._last = Outcome(counts, search.others, stopped, unused)
+            return self._last
         finally:
             store.close()
 

@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from common.batch.job import OutputLost
+from common.batch.run import Run
 from common.errors import UserError
-from tests.common.batch.runs import PICTURE, ROOT, forked, go, like, rows, tree, write_slices
+from tests.common.batch.runs import PICTURE, ROOT, forked, go, like, rows, settings, silent, tree, write_slices
 
 
 @pytest.fixture
@@ -335,3 +336,22 @@ def test_commands_hold_no_secrets(bundle, root, tmp_path):
     assert "0123456789abcdef" not in kept
     assert str(root) not in kept
     assert json.loads(kept)["pseudonyms"]
+
+
+def test_watching_does_what_is_new_and_nothing_else(bundle, root, tmp_path):
+    out, bars = tmp_path / "out", []
+    (tmp_path / "later.png").write_bytes((root / "0.png").read_bytes())
+
+    def bar(total, done):
+        bars.append((total, done))
+        return silent(total, done)
+
+    run = Run(settings(bundle, root, out, restart=True, **ASKED))
+    first = run.go(bar)
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix}
+    assert run.go(bar) is first
+    # neither the tables nor, though --restart was asked for, anything else
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix} == written
+    (tmp_path / "later.png").rename(root / "later.png")
+    assert run.go(bar).counts["all"] == first.counts["all"] + 1
+    assert bars == [(first.counts["all"], 0), (first.counts["all"] + 1, first.counts["all"])]
