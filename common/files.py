@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
-from hashlib import sha1
 from pathlib import Path
 
 from common.errors import UserError
@@ -25,7 +25,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     ending = next((x for x in (".nii.gz", path.suffix.lower()) if path.name.lower().endswith(x)), "")
-    part = path.with_name(f".partial-{sha1(os.fsencode(path.name)).hexdigest()[:16]}{ending}")
+    part = path.with_name(f".partial-{hashlib.sha1(os.fsencode(path.name)).hexdigest()[:16]}{ending}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -44,3 +44,9 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text with its line ends as they are, as :func:`replacing` does; what UTF-8 cannot hold is a "?"."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8", errors="replace", newline="")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

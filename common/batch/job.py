@@ -7,7 +7,6 @@ raised as :class:`OutputLost` and stops the run.
 from __future__ import annotations
 
 import errno
-import hashlib
 import pickle
 import re
 import time
@@ -26,7 +25,7 @@ from common.batch.naming import Pseudonyms, nameless, places
 from common.batch.store import FOLDER
 from common.bundle import bundle_folder
 from common.errors import UserError, user_error
-from common.files import replacing
+from common.files import replacing, sha256_of
 from common.images.meta import shown
 from common.prompts import parse
 from common.report.overlay import overlay
@@ -208,7 +207,7 @@ class Workshop:
             if row["series"]:
                 # one SEG a series, when all its slices are there: the probabilities wait for it
                 if self.options.seg == "fractional":
-                    part_name = output / FOLDER / "fractional" / f"{job.target}.png"
+                    part_name = fractional_of(output, job.target)
                     with output_of(self.options), replacing(part_name) as part:
                         grey = (result.probability * 255).round().astype(np.uint8)
                         Image.fromarray(grey).save(part, format="PNG")
@@ -307,10 +306,14 @@ def _where(error: BaseException) -> str:
     )
 
 
+def fractional_of(output: Path, target: str) -> Path:
+    """Where the probabilities of a slice wait for the SEG of its series, by the name of its mask."""
+    return output / FOLDER / "fractional" / f"{target}.png"
+
+
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the file and its permissions") from error
 

@@ -17,12 +17,13 @@ from typing import Any, Protocol
 from common import __version__
 from common.batch.engine import Batch, Finished, load_model, local_engine
 from common.batch.find import Found, Search, check_output, find
-from common.batch.job import COLUMNS, Job, Options, OutputLost, lost_words, output_of
+from common.batch.job import COLUMNS, Job, Options, OutputLost, Workshop, fractional_of, lost_words, output_of
 from common.batch.naming import Pseudonyms, nameless, places, targets_of
 from common.batch.prompts import Prompts
 from common.batch.results import read_rows, write_tables
 from common.batch.store import FOLDER, Entry, Store
 from common.errors import UserError
+from common.files import sha256_of
 
 LOG = logging.getLogger("segment")
 _NOT_DONE = ("refused:", "failed:", "skipped:")
@@ -325,8 +326,6 @@ class Run:
                 slices.setdefault(row["series"], []).append((row["source"], row["mask"]))
         if not slices:
             return
-        from common.batch.job import Workshop
-
         shop = Workshop(self.options)
         for series, members in slices.items():
             name = f"series-{hashlib.sha256(series.encode()).hexdigest()[:16]}"
@@ -349,7 +348,7 @@ class Run:
 
         if self.options.seg == "binary":
             return np.asarray(Image.open(self.options.output / mask)) > 0
-        grey = Image.open(self.options.output / ".work" / "fractional" / f"{mask.removeprefix('masks/')}.png")
+        grey = Image.open(fractional_of(self.options.output, mask.removeprefix("masks/")))
         return np.asarray(grey).astype(np.float32) / 255
 
     def _tables(self, store: Store) -> Counter[str]:
@@ -408,9 +407,7 @@ def weights_digest(bundle: str, overlays: Sequence[str], override: Mapping[str, 
     from common.runtime.model import Processing
 
     folder = bundle_folder(bundle)
-    path = Processing(folder, overlays, **override).parser.get_parsed_content("weights")
-    with Path(weights(path)).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(Path(weights(Processing(folder, overlays, **override).weights)))
 
 
 def _digest_of(prompts: Prompts) -> str:

@@ -9,7 +9,6 @@ resembles a known one is refused. Heads are left out.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -24,6 +23,7 @@ from safetensors.torch import save_file
 from transformers import BertConfig, BertModel, ConvNextConfig, ConvNextModel
 
 from common.errors import UserError
+from common.files import sha256_of
 from common.networks.checkpoints import WEIGHTS, find_file, read_weights
 
 VOCABULARY = "vocab.txt"
@@ -130,12 +130,6 @@ def convert(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return provenance
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_digest(path: Path, digest: str, wanted: str | None) -> str:

@@ -10,7 +10,6 @@ holds what is needed to use it alone, under these names (TorchScript: ``extra/``
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import zipfile
@@ -22,6 +21,7 @@ import torch
 from torch import nn
 
 from common.errors import UserError
+from common.files import sha256_of
 
 # how a network is computed -> how the file's name ends
 SUFFIXES = {"torch": ".pt", "torchscript": ".ts", "onnx": ".onnx"}
@@ -207,7 +207,7 @@ def open_exported(path: str | Path, device: str | torch.device = "cpu") -> Expor
     opened: Exported = (TorchScript if path.suffix == SUFFIXES["torchscript"] else Onnx)(path, torch.device(device))
     origin = opened.facts["weights"]
     source = path.with_name(origin["file"])
-    if source.is_file() and sha256(source) != origin["sha256"]:
+    if source.is_file() and sha256_of(source) != origin["sha256"]:
         raise UserError(f"{path}: was exported of other weights than {source.name} beside it; export again")
     return opened
 
@@ -234,12 +234,6 @@ def read_inside(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: is no export of this package ({_line(error)}); write it with python -m tools export"
         ) from error
-
-
-def sha256(path: Path) -> str:
-    """Of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _line(error: Exception) -> str:

@@ -18,18 +18,6 @@ from tools.__main__ import main
 SENTENCE = "Opacity in the right lower lobe, no left effusion."
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Random weights of each bundle's demo network."""
-    folder = tmp_path_factory.mktemp("weights")
-    for name in ("mmi_unet", "unet"):
-        torch.manual_seed(0)
-        parser = ConfigParser()
-        parser.read_config(configuration_files(bundle_folder(name), ["inference", "demo"]))
-        torch.save(parser.get_parsed_content("network_def").state_dict(), folder / f"{name}.pt")
-    return folder
-
-
 @pytest.fixture
 def files(tmp_path):
     phantom = phantoms.draw(1, 96)

@@ -9,13 +9,10 @@ import time
 
 import numpy as np
 import pytest
-import torch
-from monai.bundle import ConfigParser
 from PIL import Image
 
 import tools.segment as module
 from common.batch.job import Processing
-from common.bundle import bundle_folder, configuration_files
 from common.images import write_radiograph
 from common.runtime.model import Model
 from tests.common.batch.conftest import bright_bundle
@@ -372,18 +369,6 @@ def test_an_output_that_goes_away_is_one_line_and_code_3(run, images, capsys):
         f"what is there is kept"
     )
     assert run() == 0
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Random weights of the demo networks."""
-    folder = tmp_path_factory.mktemp("weights")
-    for name in ("mmi_unet", "unet"):
-        torch.manual_seed(0)
-        parser = ConfigParser()
-        parser.read_config(configuration_files(bundle_folder(name), ["inference", "demo"]))
-        torch.save(parser.get_parsed_content("network_def").state_dict(), folder / f"{name}.pt")
-    return folder
 
 
 @pytest.mark.parametrize("bundle", ["mmi_unet", "unet"])

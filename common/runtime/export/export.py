@@ -14,7 +14,7 @@ from PIL import Image
 
 from common.datasets import phantoms
 from common.errors import UserError
-from common.files import write_text
+from common.files import sha256_of, write_text
 from common.networks.base import TextNetwork
 from common.prompts.captions import canonical_captions
 from common.prompts.tokenizer import Tokenizer
@@ -26,7 +26,6 @@ from common.runtime.backends import (
     is_exported,
     not_listed,
     open_exported,
-    sha256,
 )
 from common.runtime.export.facts import facts_of, inference_of, tokenizer_of
 from common.runtime.export.formats import FORMATS, Exporter
@@ -111,7 +110,7 @@ def export(
         except UserError:
             path.unlink()
             raise
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path), "parity": parity}
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path), "parity": parity}
         said(
             f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference of a logit "
             f"{parity['largest difference of a logit']:.1e} (allowed {parity['tolerance']:.1e}), "

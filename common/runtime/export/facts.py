@@ -12,9 +12,9 @@ from monai.transforms import AsDiscreted
 
 from common import __version__
 from common.bundle import configuration_files
+from common.files import sha256_of
 from common.networks.base import TextNetwork
 from common.prompts.tokenizer import Tokenizer
-from common.runtime.backends import sha256
 from common.runtime.model import Model
 from common.transforms import TokenizePromptd
 
@@ -55,7 +55,7 @@ def facts_of(model: Model) -> dict[str, Any]:
         "before": [_step(step, model.parser) for step in steps],
         "after": [_step(step, model.parser) for step in config["postprocessing"]["transforms"]],
         "threshold": next(step for step in model.postprocessing if isinstance(step, AsDiscreted)).threshold[0],
-        "weights": {"file": model.weights.name, "sha256": sha256(model.weights)},
+        "weights": {"file": model.weights.name, "sha256": sha256_of(model.weights)},
         "versions": {
             "chest-refseg": __version__,
             "python": platform.python_version(),

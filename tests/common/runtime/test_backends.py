@@ -11,7 +11,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from common.errors import UserError
-from common.runtime.backends import Onnx, exported_file, is_exported, open_exported, providers, read_inside, sha256
+from common.files import sha256_of
+from common.runtime.backends import Onnx, exported_file, is_exported, open_exported, providers, read_inside
 
 FACTS = {
     "inputs": {
@@ -121,7 +122,7 @@ def test_files_that_cannot_be_used_are_one_line(tmp_path):
 def test_an_export_of_older_weights_is_refused(tmp_path):
     weights = tmp_path / "model.pt"
     weights.write_bytes(b"one")
-    facts = {**FACTS, "weights": {"file": "model.pt", "sha256": sha256(weights)}}
+    facts = {**FACTS, "weights": {"file": "model.pt", "sha256": sha256_of(weights)}}
     path = write(tmp_path / "model.onnx", facts)
     open_exported(path)
     weights.write_bytes(b"two")
