@@ -138,5 +138,5 @@ def test_what_is_no_vocabulary_is_one_line(tmp_path, pieces):
 
 
 def test_a_missing_vocabulary_names_file_and_folder(tmp_path):
-    with pytest.raises(UserError, match=r"vocabulary '.*': no vocab\.txt in the folder .*; fetch them: hf download"):
+    with pytest.raises(UserError, match=r"vocabulary '.*': no vocab\.txt or vocab\.json in the folder .*; .*download"):
         Tokenizer.of(str(tmp_path))
