@@ -23,7 +23,7 @@ SHARED_CONFIGS = ("train", "inference")
 ALLOWED = (
     "bundle_root", "network_def", "loss", "optimizer", "lr_scheduler", "image_size", "batch_size", "learning_rate",
     "max_epochs", "patience", "max_norm", "grammar", "captions", "text_checkpoint", "image_checkpoint",
-    "train::random_transforms", "train::trainer", "train::inferer",
+    "normalization", "train::random_transforms", "train::trainer", "train::inferer",
 )  # fmt: skip
 
 

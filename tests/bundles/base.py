@@ -197,6 +197,7 @@ class BundleTests:
         for key in (
             "network_def",
             "deterministic_transforms",
+            "normalization",
             "image_size",
             "grammar",
             "captions",

@@ -92,8 +92,10 @@ def tokenizer_of(model: Model) -> Tokenizer:
     return next(step.tokenizer for step in model.preprocessing.transforms if isinstance(step, TokenizePromptd))
 
 
-def _step(step: dict[str, Any], parser: ConfigParser) -> dict[str, Any]:
-    """A transform by its name, arguments that refer to plain values resolved."""
+def _step(step: dict[str, Any] | str, parser: ConfigParser) -> dict[str, Any]:
+    """A transform (or a reference to one) by its name, arguments that refer to plain values resolved."""
+    if isinstance(step, str):
+        step = parser.get(step.removeprefix("@"))
     found: dict[str, Any] = {"name": step["_target_"].rpartition(".")[2]}
     for key, value in step.items():
         if key == "_target_":
