@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -88,6 +89,18 @@ class Interactor(nn.Module):
         return self.norms[2](x + self.dropout(self.feedforward(x))), weights
 
 
+class Looks(NamedTuple):
+    """Cross-attention in one Bridger, before dropout, by word and cell of the half grid.
+
+    Attributes:
+        of_cells: of I_v, how each cell looks at the words: (B, heads, L, h//2, w//2), sums to 1 over the words.
+        of_words: of I_t, how each word looks at the cells: the same shape, sums to 1 over the cells.
+    """
+
+    of_cells: torch.Tensor
+    of_words: torch.Tensor
+
+
 class Bridger(nn.Module):
     """Image and words inform each other at half the stage's grid, and return by residuals.
 
@@ -119,19 +132,18 @@ class Bridger(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(
-        self, image: torch.Tensor, words: torch.Tensor, mask: torch.Tensor, return_weights: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        self, image: torch.Tensor, words: torch.Tensor, mask: torch.Tensor, return_looks: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor, Looks | None]:
         """Let them meet.
 
         Args:
             image: map x (B, width, h, w). With one row or column (not while exporting) it comes back as it is.
             words: s (B, L, text_width).
             mask: (B, L) bool, True at words, False at padding.
-            return_weights: also give how the half grid looks at each word.
+            return_looks: also give both cross-attentions.
 
         Returns:
-            out_v (B, width, h, w), out_t (B, L, text_width), and the cross-attention of I_v, (B, heads, L, h//2,
-            w//2), which sums to 1 over the words, or None.
+            out_v (B, width, h, w), out_t (B, L, text_width), and the cross-attentions or None.
         """
         height, width = image.shape[-2:]
         if not is_exporting() and min(height, width) < 2:
@@ -139,12 +151,13 @@ class Bridger(nn.Module):
         grid = self.image_in(image)  # (B, width, h//2, w//2)
         v = self.image_norm(grid.flatten(2).transpose(1, 2))  # (B, (h//2)(w//2), width)
         t = self.text_norm(self.text_in(words))  # (B, L, width)
-        v_new, weights = self.image_interactor(v, t, other_mask=mask, return_weights=return_weights)
-        t_new, _ = self.text_interactor(t, v, mask=mask)
+        v_new, of_cells = self.image_interactor(v, t, other_mask=mask, return_weights=return_looks)
+        t_new, of_words = self.text_interactor(t, v, mask=mask, return_weights=return_looks)
         back = self.image_out(v_new.transpose(1, 2).unflatten(2, grid.shape[-2:]))[..., :height, :width]
-        if weights is not None:
-            weights = weights.transpose(2, 3).unflatten(3, grid.shape[-2:])
-        return image + back, words + self.text_out(t_new), weights
+        looks = None
+        if return_looks:
+            looks = Looks(*(w.unflatten(3, grid.shape[-2:]) for w in (of_cells.transpose(2, 3), of_words)))
+        return image + back, words + self.text_out(t_new), looks
 
 
 @dataclass
@@ -154,14 +167,13 @@ class Fused:
     Attributes:
         image: out_v of each Bridger, (B, widths[i], h_i, w_i).
         words: out_t of each Bridger, (B, L, text width).
-        attention: where asked for, by stage (1 to 4): how the half grid looks at words,
-            (B, heads, L, h//2, w//2).
+        looks: where asked for, by stage (1 to 4): its cross-attentions.
         mask: (B, L) bool, True at words.
     """
 
     image: list[torch.Tensor] = field(default_factory=list)
     words: list[torch.Tensor] = field(default_factory=list)
-    attention: dict[int, torch.Tensor] = field(default_factory=dict)
+    looks: dict[int, Looks] = field(default_factory=dict)
     mask: torch.Tensor | None = None
 
 
@@ -204,18 +216,18 @@ class MMIUNet(TextNetwork):
         """``{"pred": logits (B, 1, H, W)}``."""
         return {"pred": self.decode(self.fuse(image, text).image)}
 
-    def fuse(self, image: torch.Tensor, text: torch.Tensor, attention_stages: Sequence[int] = ()) -> Fused:
-        """Image (B, C, H, W) and ids (B, L) through encoder and Bridgers."""
+    def fuse(self, image: torch.Tensor, text: torch.Tensor, look_stages: Sequence[int] = ()) -> Fused:
+        """Image (B, C, H, W) and ids (B, L) through encoder and Bridgers; cross-attentions of these stages kept."""
         states = self.text_encoder(text)[:, -1]  # T (B, L, text width)
         fused = Fused(mask=text != 0)
         words, x = states, self.image_encoder.stem(image)
         for number, (stage, bridger) in enumerate(zip(self.image_encoder.stages, self.bridgers, strict=True), 1):
             x = stage(x)
-            out_v, out_t, weights = bridger(x, words, fused.mask, number in attention_stages)
+            out_v, out_t, looks = bridger(x, words, fused.mask, number in look_stages)
             fused.image.append(out_v)
             fused.words.append(out_t)
-            if weights is not None:
-                fused.attention[number] = weights
+            if looks is not None:
+                fused.looks[number] = looks
             x, words = out_v + x, states + out_t
         return fused
 
@@ -244,13 +256,22 @@ class MMIUNet(TextNetwork):
         Raises:
             UserError: no such stage, or image or ids do not fit.
         """
-        if stage not in (1, 2, 3, 4):
-            raise UserError(f"word_attention: stage {stage}, expected 1 to 4")
-        self.check_image(image)
-        attention = self.fuse(image, self.prompt(text, image), (stage,)).attention
-        if stage not in attention:
-            raise UserError(
-                f"word_attention: the image has {image.shape[-2]} x {image.shape[-1]} pixels, too few for stage {stage}"
-            )
-        looks = attention[stage].mean(dim=1)  # (B, L, h, w), sums to 1 over the words
+        looks = self.looks(image, self.prompt(text, image), stage).of_cells.mean(dim=1)  # (B, L, h, w)
         return looks / looks.sum(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(looks.dtype).tiny)
+
+    def looks(self, image: torch.Tensor, text: torch.Tensor, stage: int) -> Looks:
+        """The cross-attentions of one Bridger, 1 to 4.
+
+        Raises:
+            UserError: no such stage, or the image does not fit or is too small for it.
+        """
+        if stage not in (1, 2, 3, 4):
+            raise UserError(f"{type(self).__name__}: stage {stage} of the Bridgers, expected 1 to 4")
+        self.check_image(image)
+        looks = self.fuse(image, text, (stage,)).looks
+        if stage not in looks:
+            raise UserError(
+                f"{type(self).__name__}: the image has {image.shape[-2]} x {image.shape[-1]} pixels, too few for the "
+                f"attention of stage {stage}"
+            )
+        return looks[stage]

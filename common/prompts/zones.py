@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -104,6 +105,38 @@ def table(kind: str) -> ZoneTable:
     if kind not in TABLES:
         raise UserError(f"kind of image {kind!r} is unknown; use one of {', '.join(TABLES)}")
     return TABLES[kind]
+
+
+@lru_cache(maxsize=256)
+def composite_prior(bits: tuple[int, ...], shape: tuple[int, int], kind: str = "radiograph") -> np.ndarray:
+    """How near each pixel lies to the named zones: SSA's composite 2-D Gaussian mask.
+
+    G_z = exp(−½((row − c_z)/σ_row)² − ½((column − d_z)/σ_col)²) with the table's centres and spreads, and the maximum
+    over the named zones (a sum would weigh overlaps twice).
+
+    Args:
+        bits: one a zone, as :attr:`Findings.zones`; without a named zone the prior is 1 everywhere.
+        shape: (height, width) of the picture as displayed.
+        kind: kind of image, a key of ``TABLES``.
+
+    Returns:
+        (H, W) float32, 0 to 1; shared between callers, read-only.
+
+    Raises:
+        UserError: the kind has another number of zones.
+    """
+    zones = table(kind)
+    if len(bits) != len(zones.names):
+        raise UserError(f"{len(bits)} zone bits, but kind of image {kind!r} has {len(zones.names)} zones")
+    row, column = ((np.arange(length) + 0.5) / length for length in shape)
+    prior = np.zeros(shape) if any(bits) else np.ones(shape)
+    for bit, (centre_row, centre_column) in zip(bits, zones.centres, strict=True):
+        if bit:
+            down, across = (row - centre_row) / zones.sigmas[0], (column - centre_column) / zones.sigmas[1]
+            prior = np.maximum(prior, np.exp(-0.5 * (down[:, None] ** 2 + across[None, :] ** 2)))
+    prior = prior.astype(np.float32)
+    prior.flags.writeable = False
+    return prior
 
 
 def _plane(mask: np.ndarray) -> np.ndarray:

@@ -85,7 +85,10 @@ def interactor(x, other, p, heads, mask=None, other_mask=None):
 
 
 def bridger(x, words, mask, p, heads):
-    """One sample: map x (C, h, w), words (L, D), mask (L,). Returns out_v, out_t, weights (heads, L, h//2, w//2)."""
+    """One sample: map x (C, h, w), words (L, D), mask (L,).
+
+    Returns out_v, out_t, and (heads, L, h//2, w//2) how cells look at words, and how words look at cells.
+    """
     grid = conv(x, p["image_in.weight"], stride=2)
     cells = [(r, c) for r in range(grid.shape[1]) for c in range(grid.shape[2])]
     v = np.array([grid[:, r, c] for r, c in cells])
@@ -93,16 +96,17 @@ def bridger(x, words, mask, p, heads):
     t = linear(words, p["text_in.weight"], p["text_in.bias"])
     t = layer_norm(t, p["text_norm.weight"], p["text_norm.bias"])
     v_new, weights = interactor(v, t, below(p, "image_interactor"), heads, other_mask=mask)
-    t_new, _ = interactor(t, v, below(p, "text_interactor"), heads, mask=mask)
+    t_new, back = interactor(t, v, below(p, "text_interactor"), heads, mask=mask)
     for number, (r, c) in enumerate(cells):
         grid[:, r, c] = v_new[number]
     out_v = x + conv_up(grid, p["image_out.weight"], x.shape[1:])
     out_t = words + linear(t_new, p["text_out.weight"], p["text_out.bias"])
-    looks = np.zeros((heads, len(words), *grid.shape[1:]))
+    of_cells, of_words = (np.zeros((heads, len(words), *grid.shape[1:])) for _ in range(2))
     for number, (r, c) in enumerate(cells):
         for h, n in np.ndindex(heads, len(words)):
-            looks[h, n, r, c] = weights[h, number, n]
-    return out_v, out_t, looks
+            of_cells[h, n, r, c] = weights[h, number, n]
+            of_words[h, n, r, c] = back[h, n, number]
+    return out_v, out_t, of_cells, of_words
 
 
 def subpixel_head(x, p, scale):

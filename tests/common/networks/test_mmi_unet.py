@@ -83,14 +83,14 @@ def test_bridger_equals_loops(grid):
         torch.nn.init.normal_(parameter)
     x, words = torch.randn(2, 4, *grid).double(), torch.randn(2, 4, 3).double()
     mask = torch.tensor([[True, True, True, False], [True, True, False, False]])
-    out_v, out_t, weights = bridger(x, words, mask, return_weights=True)
+    out_v, out_t, looks = bridger(x, words, mask, return_looks=True)
     plain_v, plain_t, none = bridger(x, words, mask)
     assert none is None
     torch.testing.assert_close((plain_v, plain_t), (out_v, out_t))
     p = {key: value.numpy() for key, value in bridger.state_dict().items()}
     for b in range(2):
         expected = loops.bridger(x[b].numpy(), words[b].numpy(), mask[b].numpy(), p, heads=2)
-        for ours, reference in zip((out_v, out_t, weights), expected, strict=True):
+        for ours, reference in zip((out_v, out_t, *looks), expected, strict=True):
             np.testing.assert_allclose(ours[b].detach(), reference, atol=1e-10)
 
 
@@ -189,7 +189,7 @@ def test_a_grid_without_a_half_goes_on_as_it_is():
     """32² of ConvNeXt-T; here the stride is 16. The sentence still matters, by the Bridgers above."""
     net, image = network().eval(), random_image(1, 16, 32)
     x, words = torch.rand(1, 20, 1, 2), torch.rand(1, 7, 12)
-    assert net.bridgers[3](x, words, IDS[:1] != 0, return_weights=True) == (x, words, None)
+    assert net.bridgers[3](x, words, IDS[:1] != 0, return_looks=True) == (x, words, None)
     assert (net(image, IDS[:1]) - net(image, IDS[1:])).abs().max() > 1e-4
     with pytest.raises(UserError, match="the image has 16 x 32 pixels, too few for stage 4"):
         net.word_attention(image, IDS[:1], stage=4)

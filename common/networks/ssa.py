@@ -1,0 +1,112 @@
+"""SSA: "Spatial-aware Symmetric Alignment for Text-guided Medical Image Segmentation".
+
+Paper: Liao, Liu, Geng; no code was released. Baseline: :mod:`common.networks.mmi_unet`.
+
+The paper's parts, in the code:
+    baseline, U-Net-based [6, 7] ................. :class:`common.networks.mmi_unet.MMIUNet`, the first of the two
+    bi-aggregated features f_img, f_txt (II.A) ... :meth:`SSA.tokens`
+    InfoNCE, L_global ............................ :mod:`common.losses.contrastive`
+    cost M, Sinkhorn, L_local (eq. 1) ............ :mod:`common.losses.transport`
+    attention A, from which A_norm is made ....... :meth:`SSA.attention`
+    Gaussian prior of the words .................. :func:`common.prompts.zones.composite_prior`
+    A_norm, box, M_guide, L_guide (eq. 3, 4) ..... :mod:`common.losses.guidance`
+    L_align (eq. 2) and the total ................ :class:`common.losses.SSALoss`
+
+Open in the paper, and what was chosen. f_img and f_txt are what the deepest Bridger gives: image tokens that have
+aggregated the words, words that have aggregated the image; each goes through a linear layer to 256 channels and a
+LayerNorm (``align_stage`` takes another Bridger). Words are the valid tokens without the two special ones. A is the
+cross-attention with which the words look at the cells in the second Bridger (14² of them at 224²), the mean over
+heads and words; averaged over words, the attention of the cells (a softmax over words) would be constant.
+
+All of it is used in training only: in eval mode the network is MMI-UNet, and so is what is exported. Parameters at the
+paper's sizes: MMI-UNet's 54.99 M and 0.395 M of the two projections.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from common.errors import UserError
+from common.networks.mmi_unet import Fused, MMIUNet
+
+
+class SSA(MMIUNet):
+    """MMI-UNet that in training also gives the tokens to be aligned and the words' attention.
+
+    Args:
+        align_stage: of the Bridger whose outputs are aligned, 1 to 4 (at the paper's sizes 56², 28², 14², 7² tokens).
+        align_width: channels in which they are compared.
+        attention_stage: of the Bridger whose attention guides.
+        baseline: arguments of :class:`common.networks.mmi_unet.MMIUNet`.
+    """
+
+    def __init__(self, *, align_stage: int = 4, align_width: int = 256, attention_stage: int = 2, **baseline: Any):
+        super().__init__(**baseline)
+        for name, stage in (("align_stage", align_stage), ("attention_stage", attention_stage)):
+            if stage not in (1, 2, 3, 4):
+                raise UserError(f"SSA: {name} is {stage}, expected 1 to 4")
+        self.align_stage, self.attention_stage = align_stage, attention_stage
+        widths = self.image_encoder.widths[align_stage - 1], self.text_encoder.encoder.width
+        self.image_projection, self.text_projection = (
+            nn.Sequential(nn.Linear(width, align_width), nn.LayerNorm(align_width)) for width in widths
+        )
+
+    def outputs(self, image: torch.Tensor, text: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Logits, and in train mode what :class:`common.losses.SSALoss` needs.
+
+        Returns:
+            ``"pred"`` logits (B, 1, H, W); in train mode also ``"text"``, the ids (B, L), ``"words"`` (B, L) bool, True
+            at words, ``"image_tokens"`` (B, N, align_width), ``"word_tokens"`` (B, L, align_width) and ``"attention"``
+            (B, h, w), that of the words on the picture.
+        """
+        if not self.training:
+            return super().outputs(image, text)
+        fused = self.fuse(image, text, (self.attention_stage,))
+        words = words_of(text)
+        image_tokens, word_tokens = self.tokens(fused)
+        return {
+            "pred": self.decode(fused.image),
+            "text": text,
+            "words": words,
+            "image_tokens": image_tokens,
+            "word_tokens": word_tokens,
+            "attention": mean_look(fused.looks[self.attention_stage].of_words, words),
+        }
+
+    def tokens(self, fused: Fused) -> tuple[torch.Tensor, torch.Tensor]:
+        """f_img (B, N, align_width) and f_txt (B, L, align_width), padding and special tokens still among the words."""
+        grid = fused.image[self.align_stage - 1].flatten(2).transpose(1, 2)  # (B, N, width)
+        return self.image_projection(grid), self.text_projection(fused.words[self.align_stage - 1])
+
+    @torch.no_grad()
+    def attention(self, image: torch.Tensor, text: torch.Tensor | None = None) -> torch.Tensor:
+        """A, as the guidance of the training gets it: (B, h, w), sums to 1; for :mod:`common.runtime.explain`.
+
+        Args:
+            image: (B, in_channels, H, W).
+            text: ids (B, L); None for the default sentence.
+        """
+        text = self.prompt(text, image)
+        return mean_look(self.looks(image, text, self.attention_stage).of_words, words_of(text))
+
+
+def words_of(text: torch.Tensor) -> torch.Tensor:
+    """Where ids (B, L) are words: neither padding nor the first and the last token, which are the special ones.
+
+    A sentence of special tokens alone keeps them: a mask is never empty.
+    """
+    valid = text != 0
+    words = valid.clone()
+    words[:, 0] = False
+    words[:, :-1] &= valid[:, 1:]
+    words[:, -1] = False
+    return torch.where(words.any(dim=1, keepdim=True), words, valid)
+
+
+def mean_look(looks: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    """Attention (B, heads, L, h, w) of all words, averaged over heads and over ``words`` (B, L): (B, h, w)."""
+    weight = words.to(looks.dtype)[:, :, None, None]  # (B, L, 1, 1)
+    return (looks.mean(dim=1) * weight).sum(dim=1) / weight.sum(dim=1)
