@@ -35,6 +35,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="other sentences than the images' own: none given, another image's, or with the sides swapped",
     )  # fmt: skip
     parser.add_argument("--blank-image", action="store_true", help="a control: the network sees the sentence alone")
+    parser.add_argument(
+        "--degrade", metavar="NAME",
+        help="a degraded picture, before the normalisation: noise140, noise120 or noise110 (the photons of a low "
+        "dose), blur3, blur5 or blur7 (motion, pixels at the network's size)",
+    )  # fmt: skip
     parser.add_argument("--output", required=True, type=Path, help="folder for scores.csv, summary.json, table.txt")
     add_settings(parser)
 
@@ -51,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
     override: dict[str, Any] = settings(args.set, configuration_files(folder, configs)) | {
         "dataset_dir": str(args.data), "dataset": args.dataset, "split": args.split, "limit": args.limit,
         "data_seed": args.data_seed, "laterality": args.laterality, "output_dir": str(args.output), "num_workers": 0,
-        "control": args.control, "blank_image": args.blank_image,
+        "control": args.control, "blank_image": args.blank_image, "degrade": args.degrade,
         "scored_grid": "source" if args.protocol == "source" else "network",
     }  # fmt: skip
     given = {"weights": args.weights} if args.weights else {}
