@@ -18,7 +18,6 @@ _FOUND: dict[str, Callable[[Path], bool]] = {
     "csv": folder.found,
 }
 NAMES = ("auto", *_FOUND)
-_RULES = {"mosmed": mosmed.FRACTION_RULE}
 _DEPTH = 2  # an archive often unpacks into a folder in a folder
 
 
@@ -93,6 +92,7 @@ def load_dataset(
     seed: int = 0,
     limit: int | None = None,
     laterality: str | None = None,
+    draw: str = "rounded",
 ) -> list[dict[str, str]]:
     """A split of a data set, for MONAI's ``Dataset(data=...)``.
 
@@ -100,10 +100,11 @@ def load_dataset(
         name: see :func:`list_dataset`; ``"auto"`` tells the layout by itself.
         root: folder of the data set, or one above it.
         split: ``"train"``, ``"validation"``, ``"test"`` or ``"trainval"`` (the first two together).
-        fraction: labelled part as the papers draw it (:func:`common.datasets.splits.fraction_rows`).
+        fraction: labelled part, 1.0 for all.
         seed: of the draws of ``fraction`` and ``limit``.
         limit: at most so many rows, drawn after ``fraction``; the order of the sheet is kept.
         laterality: ``"image"`` or ``"patient"``, for a ``csv`` table that has no such column.
+        draw: how ``fraction`` is drawn, see :func:`common.datasets.splits.fraction_rows`.
 
     Returns:
         Dictionaries of strings: ``image`` and ``label`` (paths), ``text_prompt`` (the raw sentence),
@@ -128,8 +129,7 @@ def load_dataset(
     if not pairs:
         have = ", ".join(f"{s} ({n})" for s in SPLITS if (n := sum(p.split == s for p in listing.pairs)))
         raise UserError(f"{listing.root}: has no rows of split {split}; it has {have or 'none'}")
-    rule = _RULES.get(listing.name, "rounded")
-    pairs = [pairs[row] for row in fraction_rows([p.image.name for p in pairs], fraction, seed, rule)]
+    pairs = [pairs[row] for row in fraction_rows([p.image.name for p in pairs], fraction, seed, draw)]
     pairs = [pairs[row] for row in limit_rows(len(pairs), limit, seed)]
     return [
         {

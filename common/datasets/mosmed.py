@@ -19,7 +19,6 @@ from pathlib import Path
 from common.datasets.listing import SHEETS, Fault, Files, Listing, Pair, child, need_columns, read_sheet
 from common.errors import UserError
 
-FRACTION_RULE = "sorted-floor"
 _COLUMNS = {"image": ("image",), "text": ("description", "text")}
 _PARTS = {"train": "Train", "validation": "Val", "test": "Test"}
 
