@@ -133,9 +133,7 @@ def guide_loss(logits: torch.Tensor, guides: Guidance, beta: float = 0.5, suppre
     with torch.autocast(device_type=logits.device.type, enabled=False):
         logits = logits[:, 0].float()
         found = logits.detach().sigmoid()
-        if suppress_only:
-            refined = found * (guides.prior >= MEETING)
-        else:
-            refined = (1 - beta) * found + beta * guides.guide
+        mixed = (1 - beta) * found + beta * guides.guide
+        refined = found * (guides.prior >= MEETING) if suppress_only else mixed
         loss = F.binary_cross_entropy_with_logits(logits, refined, reduction="none").mean(dim=(1, 2))
         return (loss * guides.active).mean()

@@ -18,8 +18,8 @@ class PositionPriord(MapTransform):
     """Draw the composite Gaussian prior (SSA, II.B) of the zones that a sentence names.
 
     The sentence is about the picture's sides and the image as displayed, so it comes after ``ToDisplayd``,
-    ``PreparePromptd`` and a mirror, and before whatever else moves the image: the map lies in the image's grid and is to
-    be warped with it. A sentence that names no place, or stands in for one that was not given, gets 1 everywhere.
+    ``PreparePromptd`` and a mirror, and before whatever else moves the image: the map lies in the image's grid and is
+    to be warped with it. A sentence that names no place, or stands in for one that was not given, gets 1 everywhere.
 
     Args:
         keys: of the sentence, ``text_prompt``.

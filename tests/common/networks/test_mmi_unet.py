@@ -191,7 +191,7 @@ def test_a_grid_without_a_half_goes_on_as_it_is():
     x, words = torch.rand(1, 20, 1, 2), torch.rand(1, 7, 12)
     assert net.bridgers[3](x, words, IDS[:1] != 0, return_looks=True) == (x, words, None)
     assert (net(image, IDS[:1]) - net(image, IDS[1:])).abs().max() > 1e-4
-    with pytest.raises(UserError, match="the image has 16 x 32 pixels, too few for stage 4"):
+    with pytest.raises(UserError, match="the image has 16 x 32 pixels, too few for the attention of stage 4"):
         net.word_attention(image, IDS[:1], stage=4)
 
 
@@ -215,7 +215,7 @@ def test_word_attention_is_a_distribution_over_the_picture():
     assert attention.shape == (2, 7, 6, 10)
     torch.testing.assert_close(attention.sum(dim=(2, 3)), (IDS != 0).float())
     assert net.word_attention(image, stage=1).shape == (2, 4, 12, 20), "of the default sentence's four ids"
-    with pytest.raises(UserError, match="stage 5, expected 1 to 4"):
+    with pytest.raises(UserError, match="stage 5 of the Bridgers, expected 1 to 4"):
         net.word_attention(image, IDS, stage=5)
 
 

@@ -13,6 +13,7 @@ from common.prompts.zones import (
     KINDS,
     TABLES,
     ZONES,
+    composite_prior,
     count_of_mask,
     pixels_of_sides,
     sides_of_mask,
@@ -136,3 +137,24 @@ def test_only_chests_have_sides():
         pixels_of_sides(np.ones((8, 8)), "polyp")
     with pytest.raises(UserError, match=r"mask of shape \(1, 4, 4\): zones need one displayed plane"):
         count_of_mask(np.zeros((1, 4, 4)))
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("radiograph", (1, 0, 0, 0, 1, 0)), ("polyp", (0, 1, 0, 0, 0, 0, 0, 0, 1))])
+def test_prior_equals_the_formula(kind, bits):
+    prior, zones = composite_prior(bits, (14, 20), kind), TABLES[kind]
+    for row, column in np.ndindex(14, 20):
+        values = []
+        for bit, (centre_row, centre_column) in zip(bits, zones.centres, strict=True):
+            if bit:
+                down = ((row + 0.5) / 14 - centre_row) / zones.sigmas[0]
+                across = ((column + 0.5) / 20 - centre_column) / zones.sigmas[1]
+                values.append(np.exp(-0.5 * down**2 - 0.5 * across**2))
+        assert prior[row, column] == pytest.approx(max(values), rel=1e-5, abs=1e-9)
+    with pytest.raises(ValueError, match="read-only"):
+        prior[0, 0] = 1
+
+
+def test_prior_of_no_zone_is_one_and_of_wrong_bits_refused():
+    assert (composite_prior((0,) * 6, (8, 8)) == 1).all()
+    with pytest.raises(UserError, match="9 zone bits, but kind of image 'radiograph' has 6 zones"):
+        composite_prior((1,) * 9, (8, 8))
