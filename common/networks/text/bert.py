@@ -39,6 +39,7 @@ class BertText(nn.Module):
 
     Attributes:
         width: channels of a state.
+        sentence_width: channels of a sentence's vector.
         vocab_size: number of ids known.
         max_length: the longest sentence, tokens.
 
@@ -69,7 +70,7 @@ class BertText(nn.Module):
                 "attn_implementation": "sdpa",
             }
         )
-        self.width: int = config.hidden_size
+        self.width = self.sentence_width = config.hidden_size
         self.vocab_size: int = config.vocab_size
         self.max_length: int = config.max_position_embeddings
         self.layers = tuple(layers)
@@ -85,3 +86,8 @@ class BertText(nn.Module):
         for layer in self.bert.encoder.layer:
             states.append(layer(states[-1], mask))
         return torch.stack([states[i] for i in self.layers], dim=1)
+
+    def sentence(self, ids: torch.Tensor) -> torch.Tensor:
+        """Ids (B, L) to the mean of the last chosen states over the tokens (B, width); the compact one learnt by it."""
+        mask = (ids != 0)[..., None]  # (B, L, 1)
+        return (self(ids)[:, -1] * mask).sum(dim=1) / mask.sum(dim=1)

@@ -59,3 +59,11 @@ def test_trainable_with_dropout_in_train_mode():
 def test_an_unknown_architecture_is_one_line():
     with pytest.raises(UserError, match=r"architecture 'robert', expected .*compact.*bert-base"):
         BertText("robert")
+
+
+def test_a_sentence_is_the_mean_over_its_tokens():
+    text = encoder()
+    states = text(IDS)[:, 0]
+    expected = torch.stack((states[0, :4].mean(dim=0), states[1, :3].mean(dim=0)))
+    torch.testing.assert_close(text.sentence(IDS), expected)
+    assert text.sentence_width == 16
