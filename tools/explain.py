@@ -62,6 +62,9 @@ def main(args: argparse.Namespace) -> None:
         )
         maps.append(Maps(heading, found.words, found.attention, least_top=2, unit="x"))
         notes.append("Where a word is looked at is no proof that it decided.")
+    for insight in found.insights:
+        captions = [("", name, "") for name in insight.names]
+        maps.append(Maps(insight.heading, captions, insight.values, outline=insight.outline))
     if found.left_out:
         notes.append(f"No room for the maps of: {', '.join(dict.fromkeys(found.left_out))}.")
     unknown = sides_unknown(found.result.meta)

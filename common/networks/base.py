@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from common.errors import UserError
+
+
+@dataclass(frozen=True)
+class Insight:
+    """Maps of a method's own, for ``python -m tools explain``: what a network's ``insights`` gives a list of.
+
+    ``insights(image, text, prior)`` gets a batch as :meth:`SegmentationNetwork.forward` does, and the prior (B, H, W)
+    of the sentence's position words, 1 everywhere if it has none.
+
+    Attributes:
+        heading: what the maps show.
+        names: of each map.
+        values: (B, N, H, W), 0 to 1, in the network's grid.
+        outline: (B, H, W), what is above 0.5 is outlined in every map; None outlines nothing.
+    """
+
+    heading: str
+    names: tuple[str, ...]
+    values: torch.Tensor
+    outline: torch.Tensor | None = None
 
 
 class SegmentationNetwork(nn.Module, ABC):

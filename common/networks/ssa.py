@@ -30,6 +30,8 @@ import torch
 from torch import nn
 
 from common.errors import UserError
+from common.losses.guidance import guidance, into_box
+from common.networks.base import Insight
 from common.networks.mmi_unet import Fused, MMIUNet
 
 
@@ -91,6 +93,26 @@ class SSA(MMIUNet):
         """
         text = self.prompt(text, image)
         return mean_look(self.looks(image, text, self.attention_stage).of_words, words_of(text))
+
+    @torch.no_grad()
+    def insights(self, image: torch.Tensor, text: torch.Tensor, prior: torch.Tensor) -> list[Insight]:
+        """How the guidance of the training comes about (the paper's Figure 4), with the loss's default options."""
+        found = guidance(self.attention(image, text), prior)
+        steps = {
+            "raw attention, 0 to 1": found.attention,
+            "prior of the position words": prior,
+            "prior in the attention's box": found.prior,
+            "guidance": found.guide,
+        }
+        return [
+            Insight(
+                "what guided the training: attention of all words x prior of the position words in its box (white)"
+                + ("" if found.active.all() else "; here they do not meet, or no place is named: no guidance"),
+                tuple(steps),
+                torch.stack(list(steps.values()), dim=1),
+                into_box(torch.ones_like(prior), found.box),
+            )
+        ]
 
 
 def words_of(text: torch.Tensor) -> torch.Tensor:

@@ -33,6 +33,7 @@ class Maps:
         values: (N, H, W), not negative.
         least_top: the scale ends at the largest value but not below this: noise must look like noise.
         unit: behind the numbers at the colour bar.
+        outline: (H, W) bool, outlined in white in every map; None outlines nothing.
     """
 
     heading: str
@@ -40,6 +41,7 @@ class Maps:
     values: np.ndarray
     least_top: float = 1.0
     unit: str = ""
+    outline: np.ndarray | None = None
 
 
 def panel(
@@ -77,6 +79,8 @@ def panel(
     for group in maps:
         if len(group.captions) != len(group.values):
             raise ValueError(f"{group.heading}: {len(group.captions)} captions and {len(group.values)} maps")
+        if group.outline is not None:
+            arrays.append((f"{group.heading}: outline", group.outline))
         arrays += [(f"map of {word}", array) for (_, word, _), array in zip(group.captions, group.values, strict=True)]
     for name, array in arrays:
         if array.shape != image.shape[:2]:
@@ -174,6 +178,8 @@ def _map_rows(image: np.ndarray, mask: np.ndarray, group: Maps, marker: str) -> 
             opacity = (0.1 + 0.75 * share)[..., None]
             paint = plain * (1 - opacity) + _colours(share) * opacity
             draw_contour(paint, outline, PREDICTION, 1)
+            if group.outline is not None:
+                draw_contour(paint, resize_mask(group.outline, size), _TEXT, 1)
             picture = Image.fromarray(paint.round().astype(np.uint8))
             draw_marker(picture, marker)
             x = _PAD + column * (width + _GAP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,12 @@ from monai.data import MetaTensor
 from monai.transforms import Invertd
 
 from common.images import read_mask, to_display
-from common.networks.base import TextNetwork
+from common.networks.base import Insight, TextNetwork
 from common.prompts.findings import LEVELS
 from common.prompts.words import COUNT_WORDS, SIDES
 from common.prompts.zones import POLYP
 from common.runtime.model import Model, Segmentation
-from common.transforms import TokenizePromptd
+from common.transforms import PositionPriord, TokenizePromptd
 
 MAX_WORDS = 12
 _POSITIONS = {*LEVELS, *SIDES, *COUNT_WORDS, *" ".join(POLYP).split(), "all", "unilateral", "bilateral", "no"}
@@ -26,6 +27,23 @@ _EMPTY = {
     "a", "an", "and", "are", "as", "at", "both", "but", "by", "in", "is", "it", "located", "of", "on", "or", "showing",
     "shows", "the", "there", "to", "which", "with",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An :class:`~common.networks.base.Insight` in the picture's own grid, as displayed.
+
+    Attributes:
+        heading: what the maps show.
+        names: of each map.
+        values: (N, H, W), 0 to 1.
+        outline: (H, W) bool, or None.
+    """
+
+    heading: str
+    names: tuple[str, ...]
+    values: np.ndarray
+    outline: np.ndarray | None
 
 
 @dataclass
@@ -42,6 +60,7 @@ class Explanation:
             network has no ``word_attention``.
         cells: (rows, columns) of the grid on which attention was computed.
         left_out: words of the sentence that have no map, for there were too many.
+        insights: what the method has to show of its own.
     """
 
     result: Segmentation
@@ -52,6 +71,7 @@ class Explanation:
     attention: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0), np.float32))
     cells: tuple[int, int] = (0, 0)
     left_out: list[str] = field(default_factory=list)
+    insights: list[Shown] = field(default_factory=list)
 
 
 def explain(
@@ -61,7 +81,10 @@ def explain(
     laterality: str | None = None,
     truth: str | Path | None = None,
 ) -> Explanation:
-    """Segment an image, and look at the words' attention where the network offers ``word_attention(image, text)``.
+    """Segment an image, and look into the network.
+
+    At the words' attention where it offers ``word_attention(image, text)``, at a method's own maps where it offers
+    ``insights(image, text, prior)``.
 
     Args:
         model: a trained bundle.
@@ -82,23 +105,38 @@ def explain(
         truth=None if truth is None else read_mask(truth, result.meta),
         takes_text=isinstance(model.network, TextNetwork),
     )
-    if not hasattr(model.network, "word_attention"):
+    if not found.takes_text:
         return found
-
-    batch = data["image"].as_tensor()[None].to(model.device)
-    weights = model.network.word_attention(batch, data["text"][None].to(model.device))[0].float().cpu()  # (L, h, w)
-    tokenizer = next(step.tokenizer for step in model.preprocessing.transforms if isinstance(step, TokenizePromptd))
-    words = group_pieces(tokenizer.tokens(result.sentence))
-    chosen = choose([word for word, _ in words])
-    found.cells = tuple(weights.shape[-2:])
-    found.words = [_in_context([word for word, _ in words], number) for number in chosen]
-    found.left_out = [w for i, (w, _) in enumerate(words) if w not in _EMPTY and i not in chosen]
-    # each word's weights sum to 1 over the grid: times its cells, 1 is even
-    even = torch.stack([weights[words[number][1]].mean(dim=0) for number in chosen]) * weights[0].numel()
-    data["pred"] = MetaTensor(F.interpolate(even[None], batch.shape[-2:], mode="bilinear")[0])
-    back = next(step for step in model.postprocessing if isinstance(step, Invertd))(data)["pred"]
-    found.attention = np.maximum(to_display(back.cpu().numpy(), display), 0)
+    image_batch, text_batch = data["image"].as_tensor()[None].to(model.device), data["text"][None].to(model.device)
+    if hasattr(model.network, "word_attention"):
+        weights = model.network.word_attention(image_batch, text_batch)[0].float().cpu()  # (L, h, w)
+        steps = model.preprocessing.transforms
+        tokenizer = next(step.tokenizer for step in steps if isinstance(step, TokenizePromptd))
+        words = group_pieces(tokenizer.tokens(result.sentence))
+        chosen = choose([word for word, _ in words])
+        found.cells = tuple(weights.shape[-2:])
+        found.words = [_in_context([word for word, _ in words], number) for number in chosen]
+        found.left_out = [w for i, (w, _) in enumerate(words) if w not in _EMPTY and i not in chosen]
+        # each word's weights sum to 1 over the grid: times its cells, 1 is even
+        even = torch.stack([weights[words[number][1]].mean(dim=0) for number in chosen]) * weights[0].numel()
+        found.attention = _as_displayed(model, data, even)
+    if hasattr(model.network, "insights"):
+        prior = PositionPriord("text_prompt", model.grammar)(data)["prior"].to(model.device)  # (1, H, W)
+        found.insights = [_shown(model, data, one) for one in model.network.insights(image_batch, text_batch, prior)]
     return found
+
+
+def _as_displayed(model: Model, data: dict[str, Any], maps: torch.Tensor) -> np.ndarray:
+    """Maps (N, h, w) of the network's picture in the file's own grid, as displayed: (N, H, W), not negative."""
+    large = F.interpolate(maps[None].float().cpu(), data["image"].shape[-2:], mode="bilinear")[0]
+    back = next(step for step in model.postprocessing if isinstance(step, Invertd))(data | {"pred": MetaTensor(large)})
+    return np.maximum(to_display(back["pred"].cpu().numpy(), data["image"].meta["display"]), 0)
+
+
+def _shown(model: Model, data: dict[str, Any], insight: Insight) -> Shown:
+    """The first image's maps."""
+    outline = None if insight.outline is None else _as_displayed(model, data, insight.outline[:1])[0] > 0.5
+    return Shown(insight.heading, insight.names, _as_displayed(model, data, insight.values[0]), outline)
 
 
 def group_pieces(tokens: list[str]) -> list[tuple[str, list[int]]]:

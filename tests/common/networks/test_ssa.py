@@ -3,10 +3,12 @@ import pytest
 import torch
 
 from common.errors import UserError
+from common.losses.guidance import guidance
 from common.networks.image import ConvNeXt
 from common.networks.mmi_unet import MMIUNet
 from common.networks.ssa import SSA, mean_look, words_of
 from common.networks.text import BertText
+from common.prompts.zones import composite_prior
 from tests.common.networks import loops
 from tests.common.networks.test_mmi_unet import IDS, TEXT, random_image
 
@@ -99,6 +101,19 @@ def test_attention_for_explain_is_that_of_training():
     assert net.attention(image).shape == (2, 6, 10)
     longer = torch.nn.functional.pad(IDS, (0, 4))
     torch.testing.assert_close(net.attention(image, longer), trained)
+
+
+def test_insights_are_the_guidance_of_the_loss():
+    net, image = network().eval(), random_image()
+    prior = torch.stack([torch.from_numpy(composite_prior(bits, (48, 80)).copy())
+                         for bits in ((0, 0, 1, 0, 0, 0), (1, 1, 0, 1, 0, 0))])  # fmt: skip
+    (found,) = net.insights(image, IDS, prior)
+    guides = guidance(net.train()(image, IDS)["attention"], prior)
+    torch.testing.assert_close(found.values, torch.stack([guides.attention, prior, guides.prior, guides.guide], 1))
+    assert len(found.names) == 4
+    for b, (top, left, bottom, right) in enumerate(guides.box):
+        inside = found.outline[b] > 0.5
+        assert abs(float(inside.sum() - (bottom - top) * (right - left))) < 130
 
 
 def test_every_parameter_learns_from_the_alignment():

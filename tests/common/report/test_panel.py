@@ -121,3 +121,16 @@ def test_the_colours_grow_lighter_all_along():
     """So that they are told apart with any colour vision and in grey print."""
     light = _colours(np.linspace(0, 1, 64)) @ np.array([0.2126, 0.7152, 0.0722])
     assert (np.diff(light) > 0).all() and light[-1] - light[0] > 200
+
+
+def test_an_outline_is_drawn_in_every_map():
+    values = np.stack([blob(30, 60), blob(40, 60)])
+    plain, lined = (
+        drawn(maps=[Maps("h", [("", "a", ""), ("", "b", "")], values, outline=outline)])
+        for outline in (None, blob(60, 60) > 0)
+    )
+    rows, columns = np.nonzero((plain != lined).any(axis=2))
+    assert near(lined, (238, 238, 238))[rows, columns].mean() > 0.25, "white, with a darker edge"
+    assert {int(column > 400) for column in columns} == {0, 1}
+    with pytest.raises(ValueError, match="h: outline"):
+        drawn(maps=[Maps("h", [("", "a", ""), ("", "b", "")], values, outline=np.zeros((3, 3), bool))])

@@ -8,7 +8,8 @@ from PIL import Image
 
 from common.errors import UserError
 from common.images import ChestReader, write_radiograph
-from common.networks.base import SegmentationNetwork, TextNetwork
+from common.networks.base import Insight, SegmentationNetwork, TextNetwork
+from common.prompts.zones import composite_prior
 from common.runtime.explain import choose, explain, group_pieces
 from common.runtime.inferer import TextInferer
 from common.runtime.model import Model
@@ -37,6 +38,12 @@ class Pointing(TextNetwork):
         weights[0, text[0] == PIECES.index("left")] = 0
         weights[0, text[0] == PIECES.index("left"), 3, 0] = 1
         return weights
+
+    def insights(self, image, text, prior):
+        cell = torch.zeros(1, 1, CELLS, CELLS)
+        cell[0, 0, 3, 0] = 1
+        small = torch.nn.functional.interpolate(cell, image.shape[-2:])[:, 0]
+        return [Insight("own", ("the prior", "the image"), torch.stack([prior, image[:, 0] > 0.5], 1), small)]
 
 
 class Blind(SegmentationNetwork):
@@ -104,6 +111,22 @@ def test_a_words_map_lies_over_the_picture_in_every_storage(model, picture, tmp_
         assert one.probability[52, 6] > 0.9 > 0.1 > one.probability[10, 30]
         np.testing.assert_array_equal(one.probability > 0.5, one.result.displayed)
         np.testing.assert_allclose(one.attention, found[0].attention, atol=1e-4)
+
+
+def test_a_methods_own_maps_lie_over_the_picture_in_every_storage(model, picture, tmp_path):
+    """With the prior of the sentence as the network got it, in the picture's sides."""
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    write_radiograph(tmp_path / "b.dcm", picture, patient_orientation=("R", "F"))
+    write_radiograph(tmp_path / "c.dcm", picture, patient_orientation=("F", "L"))
+    expected = composite_prior((0, 0, 1, 0, 0, 0), picture.shape)
+    for name in ("a.png", "b.dcm", "c.dcm"):
+        (own,) = explain(model, tmp_path / name, SENTENCE, "patient").insights
+        assert (own.heading, own.names) == ("own", ("the prior", "the image"))
+        np.testing.assert_allclose(own.values[0], expected, atol=0.05)
+        assert own.values[1][52, 6] > 0.9 > 0.1 > own.values[1][10, 30]
+        assert own.outline[52, 4] and own.outline.mean() == pytest.approx(1 / CELLS**2, abs=0.03)
+    (own,) = explain(model, tmp_path / "a.png").insights
+    assert (own.values[0] > 0.999).all(), "without a sentence no place is named"
 
 
 def test_the_default_sentence_where_none_is_given(model, picture, tmp_path):
