@@ -29,6 +29,7 @@ COMMANDS = {
     "new-bundle": ("tools.new_bundle", "begin a new method: a bundle that trains as it is"),
     "train-text-encoder": ("tools.train_text_encoder", "train the compact text encoder from generated sentences"),
     "convert-checkpoint": ("tools.convert_checkpoint", "check a published encoder and prepare it for offline use"),
+    "bench-kan": ("tools.bench_kan", "time and memory of the KAN layer, against the recursion and a linear layer"),
     "bench-segment": ("tools.bench_segment", "measure what segment costs beside the network, against MONAI's own"),
     "demo": ("tools.demo", "train, evaluate and run the demonstration on phantoms or real images"),
 }
