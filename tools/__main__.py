@@ -20,6 +20,7 @@ COMMANDS = {
     "segment": ("tools.segment", "segment a folder of images"),
     "orthanc": ("tools.orthanc", "segment what an Orthanc receives and store the masks beside it"),
     "measure-verdict": ("tools.measure_verdict", "how often the safety verdict is right, at true masks and sentences"),
+    "measure-prior": ("tools.measure_prior", "score the position words alone: no image, no network"),
     "bench-report": ("tools.bench_report", "time a report of many rows in headless Chromium"),
     "export": ("tools.export", "write a bundle's network as TorchScript, ONNX and .pt2, proved to compute the same"),
     "bench-backends": ("tools.bench_backends", "time PyTorch, TorchScript and ONNX Runtime on a bundle"),
