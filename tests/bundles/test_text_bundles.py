@@ -1,7 +1,8 @@
 """What a trained text-guided bundle must do: follow the sentence, on the side that it names.
 
 Each bundle's demo network is trained for a minute on phantoms, half of which hold an opacity that the sentence does not
-name; the thresholds are those under which a user would say that it does not read.
+name; the thresholds are those under which a user would say that it does not read. The template's in every run, the
+others' where ``full`` tests run.
 """
 
 import json
@@ -18,6 +19,7 @@ from common.images import to_stored, write_radiograph
 from common.images.orientation import display_map
 from common.metrics.overlap import counts, dice
 from common.runtime.explain import explain
+from common.runtime.template import TEMPLATE
 from common.runtime.workflow import run_bundle
 
 from .base import BUNDLES, SIZE, Bundle
@@ -33,7 +35,10 @@ def scenes(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="session", params=TEXT_BUNDLES)
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(n, marks=() if n == TEMPLATE else pytest.mark.full) for n in TEXT_BUNDLES],
+)
 def reader(request, scenes, tmp_path_factory):
     """Overrides that name the trained weights, and the bundle."""
     folder = tmp_path_factory.mktemp(f"read_{request.param}")
