@@ -13,7 +13,7 @@ from common.runtime.text_prior import THRESHOLDS, fit_threshold, score_prior
 @pytest.fixture(scope="module")
 def items(tmp_path_factory):
     root = tmp_path_factory.mktemp("phantoms")
-    phantoms.write(root, count=12, size=64, seed=3, inbox=0)
+    phantoms.write(root, count=20, size=64, seed=3, inbox=0)
     return load_dataset("auto", root, "train")
 
 
