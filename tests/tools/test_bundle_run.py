@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.datasets import phantoms
+from common.datasets import load_dataset, phantoms
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundles" / "unet"
@@ -37,15 +37,21 @@ def configs(*names, folder=BUNDLE / "configs"):
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    """Trained from the repository's root."""
+    """Trained from the repository's root, on a fraction that is less than one batch."""
     out = tmp_path_factory.mktemp("trained")
     command(
         [sys.executable, *RUN, "training", "--config_file", configs("train", "demo", folder="bundles/unet/configs"),
-         "--dataset_dir", str(data), "--output_dir", str(out), "--max_epochs", "1", "--epoch_length", "2", *SMALL],
+         "--dataset_dir", str(data), "--output_dir", str(out), "--max_epochs", "1", "--epoch_length", "2",
+         "--fraction", "0.15", *SMALL],
         ROOT,
     )  # fmt: skip
     assert {"last.pt", "model.pt", "model.json", "history.csv"} <= {p.name for p in out.iterdir()}
     return out
+
+
+def test_fraction_is_one_key(data, trained):
+    rows = len(load_dataset("auto", data, "train"))
+    assert json.loads((trained / "model.json").read_text())["data"]["items"] == round(0.15 * rows) < 4
 
 
 def test_evaluating_from_the_bundle(data, trained, tmp_path):
