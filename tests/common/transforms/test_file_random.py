@@ -27,5 +27,5 @@ def test_the_folder_does_not_matter_the_name_and_the_purpose_do():
 
 @pytest.mark.parametrize("image", [torch.zeros(1, 2, 2), MetaTensor(torch.zeros(1, 2, 2))])
 def test_no_file_no_numbers(image):
-    with pytest.raises(UserError, match="low dose: the image has no file name to seed it by; load it with common.imag"):
+    with pytest.raises(UserError, match="low dose: the image has no file name to seed it by; load it"):
         random_of_file(image, "low dose")
