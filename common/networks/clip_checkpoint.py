@@ -1,4 +1,6 @@
-"""OpenAI's CLIP checkpoints, from disk only: the TorchScript archives they publish, and plain state dicts.
+"""OpenAI's CLIP checkpoints, from disk only: the TorchScript archives they publish, and state dicts.
+
+A state dict has OpenAI's names or, of the text side, those of transformers (``openai/clip-vit-base-patch32``).
 
 A TorchScript archive is a zip with code in it. Here its tensors are read and its code is not: the pickle of its
 attributes is read by an unpickler that knows tensors and nothing else, and turned into the names of a state dict.
@@ -7,9 +9,10 @@ attributes is read by an unpickler that knows tensors and nothing else, and turn
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,22 @@ import torch
 from torch import nn
 
 from common.errors import UserError
-from common.networks.checkpoints import find_file, read_weights
+from common.networks.checkpoints import WEIGHTS, find_file, read_weights
 
-# in this order; timm's repositories hold the picture's side alone, under other names, as model.safetensors
-CLIP_WEIGHTS = ("RN101.pt", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+# in this order: timm's repositories hold the picture's side alone, under other names, as model.safetensors too
+CLIP_WEIGHTS = ("RN101.pt", "open_clip_model.safetensors", "open_clip_pytorch_model.bin", *WEIGHTS)
 _STORAGES = {"HalfStorage": torch.float16, "FloatStorage": torch.float32, "LongStorage": torch.int64}
 _VISUAL = "visual."
+# names of the text side in transformers, but those of its queries, keys and values, and OpenAI's
+_TRANSFORMERS = (
+    (r"text_model\.embeddings\.token_embedding\.weight", "token_embedding.weight"),
+    (r"text_model\.embeddings\.position_embedding\.weight", "positional_embedding"),
+    (r"text_model\.encoder\.layers\.(\d+)\.self_attn\.out_proj\.(.+)", r"transformer.resblocks.\1.attn.out_proj.\2"),
+    (r"text_model\.encoder\.layers\.(\d+)\.layer_norm([12])\.(.+)", r"transformer.resblocks.\1.ln_\2.\3"),
+    (r"text_model\.encoder\.layers\.(\d+)\.mlp\.fc1\.(.+)", r"transformer.resblocks.\1.mlp.c_fc.\2"),
+    (r"text_model\.encoder\.layers\.(\d+)\.mlp\.fc2\.(.+)", r"transformer.resblocks.\1.mlp.c_proj.\2"),
+    (r"text_model\.final_layer_norm\.(.+)", r"ln_final.\1"),
+)
 # of neither encoder: the temperature of CLIP's contrast, and numbers that OpenAI's archives keep as tensors
 _OTHERS = ("logit_scale", "input_resolution", "context_length", "vocab_size")
 
@@ -41,6 +54,8 @@ def load_clip(model: nn.Module, source: str, prefix: str, ours: Sequence[str] = 
     """
     path = Path(source) if Path(source).is_file() else find_file(source, CLIP_WEIGHTS)
     state = read_archive(path) if _is_archive(path) else read_weights(path)
+    if not prefix and "text_model.final_layer_norm.weight" in state:
+        state = text_of_transformers(state)
     part = {
         key.removeprefix(prefix): value
         for key, value in state.items()
@@ -86,6 +101,22 @@ def read_archive(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:  # damage makes the unpickler raise anything
         raise UserError(f"{path}: not a readable TorchScript archive; fetch it again") from error
+
+
+def text_of_transformers(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The text side of a ``CLIPModel`` or ``CLIPTextModelWithProjection`` of transformers, under OpenAI's names."""
+    found = {}
+    for key, value in state.items():
+        for old, new in _TRANSFORMERS:
+            if re.fullmatch(old, key):
+                found[re.sub(old, new, key)] = value
+        if match := re.fullmatch(r"text_model\.encoder\.layers\.(\d+)\.self_attn\.q_proj\.(weight|bias)", key):
+            # a checkpoint without the other two gives a stack that does not fit
+            parts = [state[name] for kind in "qkv" if (name := key.replace("q_proj", f"{kind}_proj")) in state]
+            found[f"transformer.resblocks.{match[1]}.attn.in_proj_{match[2]}"] = torch.cat(parts)
+    if "text_projection.weight" in state:
+        found["text_projection"] = state["text_projection.weight"].T
+    return found
 
 
 def _is_archive(path: Path) -> bool:

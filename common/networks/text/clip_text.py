@@ -13,11 +13,11 @@ from torch import nn
 from common.errors import UserError
 from common.networks.clip_checkpoint import load_clip
 
+# the text sides of OpenAI's RN101 and ViT-B/32 have the same sizes
 ARCHITECTURES: dict[str, dict[str, Any]] = {
-    "rn101": {
-        "vocab_size": 49_408, "max_length": 77, "width": 512, "heads": 8, "layers": 12, "output_dim": 512,
-    },
-}  # fmt: skip
+    name: {"vocab_size": 49_408, "max_length": 77, "width": 512, "heads": 8, "layers": 12, "output_dim": 512}
+    for name in ("rn101", "vit-b-32")
+}
 
 
 class CausalAttention(nn.Module):
@@ -84,10 +84,10 @@ class ClipText(nn.Module):
     Tokens see only what stands before them, so that padding behind the end of text changes nothing.
 
     Args:
-        architecture: "rn101" (the text side of OpenAI's RN101), or a mapping with ``vocab_size``, ``max_length``,
-            ``width``, ``heads``, ``layers`` and ``output_dim``.
+        architecture: "rn101" or "vit-b-32" (the text sides of those of OpenAI's), or a mapping with ``vocab_size``,
+            ``max_length``, ``width``, ``heads``, ``layers`` and ``output_dim``.
         pretrained: a file of OpenAI's (``RN101.pt``), a folder with one, or a Hugging Face name such as
-            "timm/resnet101_clip.openai"; None for random weights.
+            "timm/resnet101_clip.openai" or "openai/clip-vit-base-patch32"; None for random weights.
 
     Attributes:
         width: channels of a state.

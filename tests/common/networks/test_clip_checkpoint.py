@@ -134,3 +134,37 @@ def test_an_archive_with_more_than_tensors_is_refused(files, tmp_path):
             archive.writestr(name, whole.read(name)[: 50 if name.endswith("data.pkl") else None])
     with pytest.raises(UserError, match=r"damaged.pt: not a readable TorchScript archive; fetch it again"):
         ClipText(clip.TEXT, str(tmp_path / "damaged.pt"))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_text_side_of_transformers(tmp_path, whole):
+    """As in openai/clip-vit-base-patch32: other names, three projections for one, the last one transposed."""
+    from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModelWithProjection
+
+    torch.manual_seed(0)
+    text = {
+        "vocab_size": 30, "hidden_size": 12, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 3,
+        "max_position_embeddings": 10, "projection_dim": 8, "eos_token_id": 29,
+    }  # fmt: skip
+    if whole:
+        vision = {"hidden_size": 12, "intermediate_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2}
+        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).eval()
+    else:
+        model = CLIPTextModelWithProjection(CLIPTextConfig(**text)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    sizes = {"vocab_size": 30, "max_length": 10, "width": 12, "heads": 3, "layers": 2, "output_dim": 8}
+    ours = ClipText(sizes, str(tmp_path)).eval()
+    ids = torch.tensor([[28, 5, 9, 29, 0, 0], [28, 4, 7, 8, 3, 29]])
+    with torch.no_grad():
+        out = model.text_model(input_ids=ids)
+        vectors = model.text_projection(out.pooler_output)
+        torch.testing.assert_close(ours(ids)[0, 0, :4], out.last_hidden_state[0, :4], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(ours.sentence(ids), vectors, atol=1e-5, rtol=1e-5)
+    state = model.state_dict()
+    state.pop("text_model.encoder.layers.1.self_attn.v_proj.bias")
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    words = r"'transformer.resblocks.1.attn.in_proj_bias' has shape \(24,\), expected \(36,\)"
+    with pytest.raises(UserError, match=words):
+        ClipText(sizes, str(tmp_path))
