@@ -1,6 +1,7 @@
 """Losses that MONAI does not have, and how MONAI's are called with a network's output."""
 
+from .biclip import BiCLIPLoss
 from .ssa import SSALoss
 from .supervised import Supervised
 
-__all__ = ["SSALoss", "Supervised"]
+__all__ = ["BiCLIPLoss", "SSALoss", "Supervised"]
