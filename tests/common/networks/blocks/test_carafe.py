@@ -6,36 +6,7 @@ import pytest
 import torch
 
 from common.networks.blocks.carafe import Carafe
-from tests.common.networks import loops
-
-
-def reassembled(x, kernels, factor, k):
-    """Wang et al., eq. 2: x (C, h, w), kernels (k·k, σ·h, σ·w), one output pixel after the other."""
-    channels, height, width = x.shape
-    y = np.zeros((channels, factor * height, factor * width))
-    for c, row, col in np.ndindex(y.shape):
-        i, j = row // factor, col // factor
-        for n in range(-(k // 2), k // 2 + 1):
-            for m in range(-(k // 2), k // 2 + 1):
-                if 0 <= i + n < height and 0 <= j + m < width:
-                    weight = kernels[(n + k // 2) * k + m + k // 2, row, col]
-                    y[c, row, col] += weight * x[c, i + n, j + m]
-    return y
-
-
-def slow(x, p, factor, k):
-    """The whole operator on one sample."""
-    code = loops.conv(x, p["compress.weight"], p["compress.bias"])
-    code = loops.conv(code, p["encode.weight"], p["encode.bias"], padding=1)
-    kernels = np.zeros((k * k, factor * x.shape[1], factor * x.shape[2]))
-    for n, row, col in np.ndindex(kernels.shape):
-        kernels[n, row, col] = code[
-            n * factor**2 + (row % factor) * factor + col % factor, row // factor, col // factor
-        ]
-    for row, col in np.ndindex(kernels.shape[1:]):
-        e = np.exp(kernels[:, row, col] - kernels[:, row, col].max())
-        kernels[:, row, col] = e / e.sum()
-    return loops.conv(reassembled(x, kernels, factor, k), p["out.weight"], p["out.bias"])
+from tests.common.networks import causal_reference as reference
 
 
 def block(factor=2, kernel=3) -> Carafe:
@@ -51,7 +22,7 @@ def test_equals_loops(factor, kernel, grid):
     made, x = block(factor, kernel), torch.randn(2, 8, *grid)
     p = {key: value.double().numpy() for key, value in made.state_dict().items()}
     for b in range(2):
-        expected = slow(x[b].double().numpy(), p, factor, kernel)
+        expected = reference.carafe(x[b].double().numpy(), p, factor, kernel)
         np.testing.assert_allclose(made(x)[b].detach(), expected, rtol=1e-5, atol=1e-5)
 
 

@@ -6,18 +6,7 @@ import pytest
 import torch
 
 from common.networks.blocks.correlation import correlate
-
-
-def slow(maps, kernel, bias):
-    """CausalCLIPSeg, eq. 1, of one sample: maps (C, H, W), kernel (C, K, K)."""
-    (channels, height, width), k = maps.shape, kernel.shape[-1]
-    y = np.full((height, width), float(bias))
-    for r, c in np.ndindex(y.shape):
-        for i, a, b in np.ndindex(channels, k, k):
-            row, col = r + a - k // 2, c + b - k // 2
-            if 0 <= row < height and 0 <= col < width:
-                y[r, c] += kernel[i, a, b] * maps[i, row, col]
-    return y
+from tests.common.networks import causal_reference as reference
 
 
 def inputs(batch=2, size=3, grid=(4, 6)):
@@ -31,7 +20,7 @@ def test_equals_loops(size, grid):
     found = correlate(maps, kernels, bias)
     assert found.shape == (2, 1, *grid)
     for b in range(2):
-        expected = slow(maps[b].double().numpy(), kernels[b].double().numpy(), bias[b])
+        expected = reference.correlate(maps[b].double().numpy(), kernels[b].double().numpy(), bias[b])
         np.testing.assert_allclose(found[b, 0], expected, rtol=1e-5, atol=1e-5)
 
 
