@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def main(args: argparse.Namespace) -> None:
         rows.append(
             Row(
                 case.picture if degrades != [None] else case.file_picture, case.truth, case.masks,
-                [f"Dice {score:.1f} %" for score in scores],
+                ["both empty" if math.isnan(score) else f"Dice {score:.1f} %" for score in scores],
                 label=_label(case.degrade) if degrades != [None] else "",
                 caption=(f"{Path(case.item['image']).name}; left and right are {sides}", case.item["text_prompt"])
                 if last else None,
