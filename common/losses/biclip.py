@@ -66,7 +66,7 @@ class BiCLIPLoss(torch.nn.Module):
         signal = output["image"] * target  # g (B, 3, H, W)
         terms = {"gen": F.l1_loss(output["generated"].float(), signal)}
         if "weak" in output:
-            alike = F.cosine_similarity(output["weak"].float(), output["strong"].float(), dim=1)
+            alike = F.cosine_similarity(output["weak"].float(), output["strong"].float().detach(), dim=1)
             terms["consistency"] = (1 - alike).mean()
         if "cycle" in output:
             terms["cycle"] = self.distance(output["cycle"].float(), output["text"].float().detach())

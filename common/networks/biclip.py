@@ -73,7 +73,9 @@ class SentenceMean(nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Ids (B, L), padded with 0, to (B, width)."""
         if self.pool == "all":
-            ids = F.pad(ids, (0, _RELEASED_LENGTH))[:, : self.encoder.max_length]
+            # a graph must hold no choice by the sentence's length
+            length = self.encoder.max_length if is_exporting() else max(ids.shape[1], _RELEASED_LENGTH)
+            ids = F.pad(ids, (0, length))[:, :length]
         counted = ids != 0
         if self.pool == "all":
             counted = counted | (torch.arange(ids.shape[1], device=ids.device) < _RELEASED_LENGTH)
