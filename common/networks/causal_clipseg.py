@@ -39,13 +39,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from common.errors import UserError
-from common.networks.base import TextNetwork
+from common.networks.base import Insight, TextNetwork
 from common.networks.blocks.carafe import Carafe
 from common.networks.blocks.correlation import correlate
 from common.networks.blocks.reversal import reverse_gradient
-from common.networks.image.clip_resnet import ClipResNet
-from common.networks.text import BertText
-from common.networks.text.clip_text import ClipText
+from common.networks.image import ClipResNet
+from common.networks.text import BertText, ClipText
 
 GAMES = ("none", "literal", "grl", "uniform")
 
@@ -210,22 +209,6 @@ class Decoder(nn.Module):
         return correlate(maps, kernels, made[:, -1])
 
 
-class Intervention(NamedTuple):
-    """What :meth:`CausalCLIPSeg.causal_masks` shows.
-
-    Attributes:
-        causal: M, the mean over channels at three scales, (B, 3, h, w) in 0..1.
-        confounding: 1 − M.
-        causal_logits: of D_c, (B, 1, H, W): the network's answer.
-        confounding_logits: of D_s, (B, 1, H, W).
-    """
-
-    causal: torch.Tensor
-    confounding: torch.Tensor
-    causal_logits: torch.Tensor
-    confounding_logits: torch.Tensor
-
-
 class CausalCLIPSeg(TextNetwork):
     """CausalCLIPSeg. Height and width must be multiples of the image encoder's stride (RN101: 32).
 
@@ -234,7 +217,8 @@ class CausalCLIPSeg(TextNetwork):
         text_encoder: trained with the rest.
         default_text: ids of the default sentence.
         in_channels: channels of the image, 1 or 3.
-        decoder_channels: after the first and the second upsampling of each decoder.
+        decoder_channels: after the first and the second upsampling of each decoder; None for the neck's and half of
+            them, as in the paper.
         game: "literal", "grl" or "uniform", see :mod:`common.losses.causal`, whose ``mode`` it must be; "none" leaves
             the causal module out.
         weight: λ, by which "grl" multiplies the reversed gradient of F^s and τ.
@@ -250,7 +234,7 @@ class CausalCLIPSeg(TextNetwork):
         text_encoder: BertText | ClipText,
         default_text: Sequence[int],
         in_channels: int = 1,
-        decoder_channels: tuple[int, int] = (512, 256),
+        decoder_channels: tuple[int, int] | None = None,
         game: str = "literal",
         weight: float = 0.05,
         dropout: float = 0.0,
@@ -264,16 +248,14 @@ class CausalCLIPSeg(TextNetwork):
         self.image_encoder = image_encoder
         self.text_encoder = text_encoder
         self.neck = Neck(image_encoder.widths, masked=game != "none")
-        names = ("causal", "confounding")[: 1 if game == "none" else 2]
+        width, scale = image_encoder.widths[0], image_encoder.stride // 2
+        channels = (width, width // 2) if decoder_channels is None else tuple(decoder_channels)
         self.decoders = nn.ModuleDict(
             {
-                name: Decoder(
-                    image_encoder.widths[0], tuple(decoder_channels), text_encoder.sentence_width,
-                    image_encoder.stride // 2,
-                )
-                for name in names
+                name: Decoder(width, channels, text_encoder.sentence_width, scale)
+                for name in ("causal", "confounding")[: 1 if game == "none" else 2]
             }
-        )  # fmt: skip
+        )
         self.dropout = nn.Dropout(dropout)
 
     def outputs(self, image: torch.Tensor, text: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -290,24 +272,34 @@ class CausalCLIPSeg(TextNetwork):
         return found
 
     @torch.no_grad()
-    def causal_masks(self, image: torch.Tensor, text: torch.Tensor | None = None) -> Intervention | None:
-        """How the picture is split, and what each decoder makes of its part; None without the causal module.
+    def insights(self, image: torch.Tensor, text: torch.Tensor, prior: torch.Tensor) -> list[Insight]:
+        """How the picture is split, and what each decoder makes of its part; nothing without the causal module.
 
         Args:
             image: (B, in_channels, H, W).
-            text: ids (B, L); None for the default sentence.
+            text: ids (B, L).
+            prior: not used.
 
         Raises:
             UserError: image or ids do not fit.
         """
         if self.game == "none":
-            return None
+            return []
         self.check_image(image)
         sentence = self.text_encoder.sentence(self.prompt(text, image))
         streams = self.neck(self.image_encoder(image), confounding=True)
         causal = torch.stack([mask.mean(dim=1) for mask in streams.masks], dim=1)  # (B, 3, h, w)
-        return Intervention(
-            causal, 1 - causal,
-            self.decoders["causal"](streams.causal, sentence),
-            self.decoders["confounding"](streams.confounding, sentence),
-        )  # fmt: skip
+        decoded = [
+            self.decoders[name](stream, sentence).sigmoid()
+            for name, stream in (("causal", streams.causal), ("confounding", streams.confounding))
+        ]
+        scales = ("F2", "F3", "F4")
+        return [
+            Insight("causal masks M: the share of each scale's features that the answer is made of, mean over channels",
+                    tuple(f"M of {scale}" for scale in scales), causal),
+            Insight("confounding masks 1 - M: the share that the answer must do without",
+                    tuple(f"1 - M of {scale}" for scale in scales), 1 - causal),
+            Insight("probability of a lesion, by decoder: the causal one gives the answer, the confounding one is of "
+                    "training only", ("of the causal features", "of the confounding features"),
+                    torch.cat(decoded, dim=1)),
+        ]  # fmt: skip

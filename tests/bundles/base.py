@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import constants
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_metadata, verify_net_in_out
 from monai.bundle.scripts import ckpt_export
+from tokenizers import pre_tokenizers
 
 from common import __version__
 from common.errors import UserError, user_error
@@ -75,6 +76,23 @@ def trained(bundle: Bundle, data: Path, folder: Path) -> dict:
     return override
 
 
+def write_clip_vocabulary(folder: Path, words: list[str]) -> None:
+    """`vocab.json` and `merges.txt` of CLIP's size, in which each of the words is one piece."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda letter: letter != "!")
+    pieces, merges = [*letters, *(letter + "</w>" for letter in letters)], []
+    for word in words:
+        parts = [*word[:-1], word[-1] + "</w>"]
+        while len(parts) > 1:
+            if parts[0] + parts[1] not in pieces:
+                merges.append(f"{parts[0]} {parts[1]}")
+                pieces.append(parts[0] + parts[1])
+            parts = [parts[0] + parts[1], *parts[2:]]
+    pieces += [f"word{number}" for number in range(49_406 - len(pieces))]
+    pieces += ["<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(pieces)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
+
+
 def check_paper(bundle: Bundle, paper: dict, folder: Path) -> None:
     """What the overlay must make of the configurations: published encoders, original sentences, a folder of its own."""
     assert paper.keys() >= {"text_checkpoint", "captions", "batch_size", "run_dir", "weights"}
@@ -90,7 +108,11 @@ def check_paper(bundle: Bundle, paper: dict, folder: Path) -> None:
     ids = [f"network_def::{part}::pretrained" for part, value in parsers["train"]["network_def"].items()
            if isinstance(value, dict) and "pretrained" in value]  # fmt: skip
     assert ids
+    own = bundle.json("train")["network_def"]
     for key in ids:
+        part = key.split("::")[1]
+        named = parsers["train"]["network_def"][part].get("architecture")
+        assert named is None or named != own[part].get("architecture"), f"{part}: not the checkpoint's architecture"
         assert re.fullmatch(r"[\w.-]+/[\w.-]+", parsers["train"].get_parsed_content(key) or ""), key
         assert parsers["inference"].get_parsed_content(key) is parsers["evaluate"].get_parsed_content(key) is None
     shapes = []
@@ -244,19 +266,22 @@ class BundleTests:
         if not takes_text:
             return
         paper = bundle.json("paper")
-        # the hub cache as `hf download` leaves it, with a vocabulary of CXR-BERT's size
+        # the hub cache as `hf download` leaves it, with a vocabulary of CXR-BERT's or CLIP's size
         repository = tmp_path / "hub" / f"models--{paper['text_checkpoint'].replace('/', '--')}"
         (repository / "snapshots" / "a").mkdir(parents=True)
         (repository / "refs").mkdir()
         (repository / "refs" / "main").write_text("a")
         words = re.findall(r"\w+|[^\w\s]", DEFAULT_PROMPT[bundle.json("train")["grammar"]].lower())
-        pieces = list(dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]))
-        pieces += [f"word{number}" for number in range(30_522 - len(pieces))]
-        (repository / "snapshots" / "a" / "vocab.txt").write_text("\n".join(pieces) + "\n")
+        if "clip" in paper["text_checkpoint"]:
+            write_clip_vocabulary(repository / "snapshots" / "a", words)
+        else:
+            pieces = list(dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]))
+            pieces += [f"word{number}" for number in range(30_522 - len(pieces))]
+            (repository / "snapshots" / "a" / "vocab.txt").write_text("\n".join(pieces) + "\n")
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         check_paper(bundle, paper, tmp_path)
         for key in paper:
-            with pytest.raises((AssertionError, UserError)):
+            with pytest.raises((AssertionError, UserError, RuntimeError)):  # the last is how MONAI wraps others
                 check_paper(bundle, {k: v for k, v in paper.items() if k != key}, tmp_path)
 
     def test_properties_of_training(self, bundle, data, tmp_path):

@@ -1,5 +1,6 @@
 """Image encoders."""
 
+from common.networks.image.clip_resnet import ClipResNet
 from common.networks.image.convnext import ConvNeXt
 
-__all__ = ["ConvNeXt"]
+__all__ = ["ClipResNet", "ConvNeXt"]

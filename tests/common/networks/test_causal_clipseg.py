@@ -7,9 +7,8 @@ import torch
 from common.errors import UserError
 from common.losses.causal import CausalGame
 from common.networks.causal_clipseg import CausalCLIPSeg, Decoder, Fusion, Masker, Neck
-from common.networks.image.clip_resnet import ClipResNet
-from common.networks.text import BertText
-from common.networks.text.clip_text import ClipText
+from common.networks.image import ClipResNet
+from common.networks.text import BertText, ClipText
 from tests.common.networks import causal_reference as reference
 from tests.common.networks.clip_reference import TEXT as CLIP_TEXT
 
@@ -143,25 +142,27 @@ def test_wiring_and_only_the_causal_decoder_in_eval_mode():
     assert torch.equal(causal, net.neck(net.image_encoder(image)).causal)
     assert torch.equal(sentence, net.text_encoder.sentence(IDS))
     called.clear()
-    found = net.causal_masks(image, IDS)
-    (_, (_, same), _), (name, (confounding, too), _) = called
+    found = net.insights(image, IDS, torch.ones(2, 48, 80))[-1].values
+    (_, (_, same), _), (name, (confounding, too), other) = called
     assert name == "confounding"
     assert torch.equal(confounding, net.neck(net.image_encoder(image), confounding=True).confounding)
     assert torch.equal(same, sentence)
     assert torch.equal(too, sentence)
-    assert torch.equal(found.causal_logits, logits)
+    assert torch.equal(found, torch.cat((logits, other), dim=1).sigmoid())
 
 
-def test_causal_masks_are_those_that_split_the_picture():
-    net, image = network().eval(), random_image()
-    found = net.causal_masks(image, IDS)
-    assert [tuple(x.shape) for x in found] == [(2, 3, 6, 10)] * 2 + [(2, 1, 48, 80)] * 2
-    torch.testing.assert_close(found.causal + found.confounding, torch.ones(2, 3, 6, 10))
+def test_insights_are_the_masks_that_split_the_picture_and_both_answers():
+    net, image, prior = network().eval(), random_image(), torch.ones(2, 48, 80)
+    causal, confounding, answers = net.insights(image, IDS, prior)
+    for one in (causal, confounding, answers):
+        assert one.values.shape[:2] == (2, len(one.names))
+        assert 0 <= one.values.min() <= one.values.max() <= 1
+    torch.testing.assert_close(causal.values + confounding.values, torch.ones(2, 3, 6, 10))
     masks = net.neck(net.image_encoder(image)).masks
-    torch.testing.assert_close(found.causal[:, 1], masks[1].mean(dim=1))
-    default = net.causal_masks(image)
-    torch.testing.assert_close(default.causal_logits, net(image))
-    assert network(game="none").eval().causal_masks(image, IDS) is None
+    for number in range(3):
+        torch.testing.assert_close(causal.values[:, number], masks[number].mean(dim=1))
+    torch.testing.assert_close(answers.values[:, :1], net(image, IDS).sigmoid())
+    assert network(game="none").eval().insights(image, IDS, prior) == []
 
 
 def gradients(net: CausalCLIPSeg, loss) -> dict[str, torch.Tensor]:
