@@ -12,6 +12,7 @@ from PIL import Image
 from common.errors import UserError, user_error
 from common.images import ChestReader
 from common.transforms import LowDoseNoised, ToDisplayd
+from common.transforms.file_random import random_of_file
 from common.transforms.low_dose import low_dose, poisson_quantile
 
 DOSES = (140, 120, 110)
@@ -85,6 +86,17 @@ def test_files_have_fields_of_their_own_and_channels_share_one():
     assert abs(np.corrcoef(noisy(0.5, 140).ravel(), noisy(0.5, 140, name="b.png").ravel())[0, 1]) < 4 / 256
     colour = noisy(0.5, 140, channels=3)
     assert np.array_equal(colour[0], colour[1]) and np.array_equal(colour[0], noisy(0.5, 140)[0])
+
+
+def test_each_pixel_takes_the_next_number_of_its_file_row_by_row():
+    item = {"image": MetaTensor(torch.tensor([[[0.1, 0.9, 0.4], [0.7, 0.2, 0.5]]]), meta={"filename_or_obj": "a.png"})}
+    numbers = iter(random_of_file(item["image"], "low dose").random_sample(6))
+    found = LowDoseNoised("image", 110)(item)["image"].numpy()
+    for row in range(2):
+        for column in range(3):
+            share, below = next(numbers), chances(110 * item["image"][0, row, column].item())
+            count = next(k for k in range(len(below)) if sum(below[: k + 1]) >= share)
+            assert found[0, row, column] == pytest.approx(min(count / 110, 1))
 
 
 @pytest.mark.parametrize("bad", [-0.5, 1.5])
