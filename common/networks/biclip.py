@@ -45,7 +45,7 @@ from torch import nn
 
 from common.errors import UserError
 from common.networks.base import TextNetwork, is_exporting
-from common.networks.blocks.augmentation import Appearance, RandomGeometry, normalise, warp
+from common.networks.blocks.augmentation import Appearance, ImageNetNormalise, RandomGeometry, warp
 from common.networks.text import BertText, FrozenText
 
 _RELEASED_LENGTH = 32  # tokens to which the released code pads
@@ -226,6 +226,7 @@ class BiCLIP(TextNetwork):
         self.generator = Generator(latent_size)
         self.cycle = nn.Sequential(*_pooled(cycle_widths), nn.Linear(cycle_widths[-1], width)) if cycle else None
         self.geometry = geometry or RandomGeometry()
+        self.normalise = ImageNetNormalise()
         self.unet = UNet(6, widths, dropout)
         self.consistency = Projection(widths[0], consistency_width) if consistency else None
 
@@ -241,10 +242,10 @@ class BiCLIP(TextNetwork):
         refined = t if self.fusion is None else self.fusion(t, x)
         generated = self.generator(refined, x.shape[-2:])  # (B, 3, H, W)
         if not self.training:
-            return {"pred": self.unet.out(self.unet.features(_joined(normalise(x), generated)))}
+            return {"pred": self.unet.out(self.unet.features(_joined(self.normalise(x), generated)))}
         theta = self.geometry(x)
         picture, pseudo = warp(torch.cat((x.float(), generated.float()), dim=1), theta).split(3, dim=1)
-        weak = self.unet.features(_joined(normalise(picture), pseudo))  # f_w (B, widths[0], H, W)
+        weak = self.unet.features(_joined(self.normalise(picture), pseudo))  # f_w (B, widths[0], H, W)
         out = {"pred": self.unet.out(weak), "theta": theta, "image": x, "generated": generated}
         if self.cycle is not None:
             out |= {"text": t, "cycle": self.cycle(_channels_last(generated))}
@@ -254,7 +255,7 @@ class BiCLIP(TextNetwork):
             out["weak"] = self.consistency(weak)
             with torch.no_grad():
                 view = Appearance.draw(picture).apply(picture)
-                out["strong"] = self.consistency(self.unet.features(_joined(normalise(view), pseudo)))
+                out["strong"] = self.consistency(self.unet.features(_joined(self.normalise(view), pseudo)))
         return out
 
 

@@ -92,9 +92,21 @@ def warp(x: torch.Tensor, theta: torch.Tensor, mode: str = "bilinear") -> torch.
         return F.grid_sample(x.float(), grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
-def normalise(x: torch.Tensor) -> torch.Tensor:
-    """The weak view: (B, 3, H, W) in 0..1, less ImageNet's means, divided by its standard deviations."""
-    return (x - x.new_tensor(_IMAGENET_MEAN)[:, None, None]) / x.new_tensor(_IMAGENET_STD)[:, None, None]
+class ImageNetNormalise(nn.Module):
+    """The weak view: a picture in 0..1 less ImageNet's means, divided by its standard deviations."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # buffers, for an exported graph holds no nameless numbers; not in the state dict, for nothing trains them
+        for name, values in (("mean", _IMAGENET_MEAN), ("std", _IMAGENET_STD)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) to the same shape."""
+        return (x - self.mean) / self.std
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 from common.errors import UserError
 from common.losses import BiCLIPLoss
 from common.networks.biclip import BiCLIP, Fusion, Generator, Projection, SentenceMean, UNet
-from common.networks.blocks.augmentation import Appearance, RandomGeometry, normalise, warp
+from common.networks.blocks.augmentation import Appearance, ImageNetNormalise, RandomGeometry, warp
 from common.networks.text import BertText
 from common.runtime.export.network import deployed, tensors
 from tests.common.networks import loops
@@ -27,6 +27,7 @@ TEXT = {
     "max_position_embeddings": 48,
 }
 IDS = torch.tensor([[2, 7, 8, 9, 3, 0, 0], [2, 9, 3, 0, 0, 0, 0]])
+normalise = ImageNetNormalise()
 PARTS = ("unet", "projection", "fusion", "generator", "cycle", "consistency")
 
 
@@ -461,7 +462,7 @@ def test_another_pool_is_refused():
 def test_deployed_is_the_generator_but_not_what_only_training_needs():
     net = network().eval()
     kept = {name.partition(".")[0] for name, _ in tensors(deployed(net, (random_image(), IDS)))}
-    assert kept == {"text_encoder", "projection", "fusion", "generator", "unet"}
+    assert kept == {"text_encoder", "projection", "fusion", "generator", "normalise", "unet"}
 
 
 @pytest.mark.parametrize("pool", ["valid", "all"])

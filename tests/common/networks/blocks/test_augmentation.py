@@ -6,10 +6,10 @@ import torch
 
 from common.networks.blocks.augmentation import (
     Appearance,
+    ImageNetNormalise,
     RandomGeometry,
     correlate,
     motion_kernels,
-    normalise,
     warp,
 )
 
@@ -223,7 +223,7 @@ def test_statistics_of_the_strong_view():
 
 def test_normalise():
     x = torch.rand(2, 3, 4, 5)
-    out = normalise(x)
+    out = ImageNetNormalise()(x)
     for c, (mean, deviation) in enumerate(((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))):
         torch.testing.assert_close(out[:, c], (x[:, c] - mean) / deviation)
 
