@@ -209,6 +209,22 @@ class Decoder(nn.Module):
         return correlate(maps, kernels, made[:, -1])
 
 
+class Sentences(nn.Module):
+    """τ: a text encoder of which nothing but one vector of a sentence is used.
+
+    Args:
+        encoder: with ``sentence(ids)``.
+    """
+
+    def __init__(self, encoder: BertText | ClipText) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Ids (B, L) to (B, text width)."""
+        return self.encoder.sentence(ids)
+
+
 class CausalCLIPSeg(TextNetwork):
     """CausalCLIPSeg. Height and width must be multiples of the image encoder's stride (RN101: 32).
 
@@ -246,7 +262,7 @@ class CausalCLIPSeg(TextNetwork):
             raise UserError(f"CausalCLIPSeg: game '{game}', expected one of {', '.join(GAMES)}")
         self.game, self.weight = game, weight
         self.image_encoder = image_encoder
-        self.text_encoder = text_encoder
+        self.text_encoder = Sentences(text_encoder)
         self.neck = Neck(image_encoder.widths, masked=game != "none")
         width, scale = image_encoder.widths[0], image_encoder.stride // 2
         channels = (width, width // 2) if decoder_channels is None else tuple(decoder_channels)
@@ -260,7 +276,7 @@ class CausalCLIPSeg(TextNetwork):
 
     def outputs(self, image: torch.Tensor, text: torch.Tensor) -> dict[str, torch.Tensor]:
         """``{"pred": logits of D_c}`` (B, 1, H, W); in train mode also ``"confounding"``, those of D_s."""
-        sentence = self.dropout(self.text_encoder.sentence(text))  # τ (B, text width)
+        sentence = self.dropout(self.text_encoder(text))  # τ (B, text width)
         playing = self.training and self.game != "none"
         streams = self.neck(self.image_encoder(image), confounding=playing)
         found = {"pred": self.decoders["causal"](streams.causal, sentence)}
@@ -286,7 +302,7 @@ class CausalCLIPSeg(TextNetwork):
         if self.game == "none":
             return []
         self.check_image(image)
-        sentence = self.text_encoder.sentence(self.prompt(text, image))
+        sentence = self.text_encoder(self.prompt(text, image))
         streams = self.neck(self.image_encoder(image), confounding=True)
         causal = torch.stack([mask.mean(dim=1) for mask in streams.masks], dim=1)  # (B, 3, h, w)
         decoded = [

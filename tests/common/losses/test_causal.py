@@ -39,7 +39,7 @@ def test_literal_stops_at_the_clamp_and_says_so():
         value.backward()
         assert float(loss.terms["clamped"]) == clamped
         assert bool(wrong.grad.any()) is not bool(clamped)
-    assert value.item() == pytest.approx(float(loss.terms["causal"]) - 0.05 * 5 * math.log(2))
+    assert value.item() == pytest.approx(loss.terms["causal"].item() - 0.05 * 5 * math.log(2))
     # on the mean of the batch, not on each pixel
     assert float(loss.terms["confounding"]) == pytest.approx(20.0, rel=1e-5)
 

@@ -9,6 +9,7 @@ from common.losses.causal import CausalGame
 from common.networks.causal_clipseg import CausalCLIPSeg, Decoder, Fusion, Masker, Neck
 from common.networks.image import ClipResNet
 from common.networks.text import BertText, ClipText
+from common.runtime.export.table import TableNetwork
 from tests.common.networks import causal_reference as reference
 from tests.common.networks.clip_reference import TEXT as CLIP_TEXT
 
@@ -140,7 +141,7 @@ def test_wiring_and_only_the_causal_decoder_in_eval_mode():
     assert name == "causal"
     assert torch.equal(out, logits)
     assert torch.equal(causal, net.neck(net.image_encoder(image)).causal)
-    assert torch.equal(sentence, net.text_encoder.sentence(IDS))
+    assert torch.equal(sentence, net.text_encoder.encoder.sentence(IDS))
     called.clear()
     found = net.insights(image, IDS, torch.ones(2, 48, 80))[-1].values
     (_, (_, same), _), (name, (confounding, too), other) = called
@@ -220,6 +221,13 @@ def test_samples_of_a_batch_do_not_mix():
 def test_no_text_means_the_default_sentence():
     net, image = network().eval(), random_image()
     torch.testing.assert_close(net(image), net(image, torch.tensor([[2, 5, 6, 3]]).expand(2, -1)))
+
+
+def test_a_table_of_sentences_stands_in_for_the_text_encoder():
+    net, image = network().eval(), random_image()
+    table = TableNetwork(net, [[2, 7, 8, 9, 3], [2, 9, 3]])
+    torch.testing.assert_close(table(image, IDS), net(image, IDS), atol=1e-5, rtol=1e-5)
+    assert not any("bert" in name for name, _ in table.named_parameters())
 
 
 def test_dropout_is_of_the_sentence_in_training():
