@@ -1,24 +1,30 @@
 """Ignite handlers of training and evaluation: checkpoints, randomness, logging, scores."""
 
 from .checkpoint import BestCheckpoint, LastCheckpoint
+from .mean_teacher import MeanTeacherTrainer
 from .precision import amp_dtype
 from .records import GradientNorm, History, LossTerms, Progress
+from .retrieval import CaptionRetrieval
 from .scores import ScoreCases
 from .seed import SeedEachEpoch
 from .stop import EarlyStop
+from .unlabelled import unlabelled_loader
 from .weights import LoadWeights, load_weights
 
 __all__ = [
     "BestCheckpoint",
+    "CaptionRetrieval",
     "EarlyStop",
     "GradientNorm",
     "History",
     "LastCheckpoint",
     "LoadWeights",
     "LossTerms",
+    "MeanTeacherTrainer",
     "Progress",
     "ScoreCases",
     "SeedEachEpoch",
     "amp_dtype",
     "load_weights",
+    "unlabelled_loader",
 ]
