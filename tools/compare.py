@@ -83,7 +83,8 @@ def main(args: argparse.Namespace) -> None:
         line = {"image": Path(case.item["image"]).name, "degrade": case.degrade or _CLEAN}
         table.append(line | {name: f"{score:.2f}" for name, score in zip(names, scores, strict=True)})
     notes = [
-        f"{len(items)} image{'s' * (len(items) > 1)} of split {args.split}, {drawn}. Dice of each image in its own grid.",
+        f"{len(items)} image{'s' * (len(items) > 1)} of split {args.split}, {drawn}.",
+        "Dice of each image in its own grid.",
         "R: the patient's right. Research use only, not a medical device.",
     ]
     if degrades != [None]:
