@@ -23,7 +23,8 @@ Open in the paper, or not as it says, and what was chosen:
 - Decoder of U-KAN with convolutions: (conv-BN-ReLU)×2, bilinear ×2, plus skip; 256→160→128→32→16→16; 1×1 to a logit.
 - DualA: only the vision path, from words that have looked at the picture: F_v = softmax_N(A)(L_value + softmax_P(Aᵀ)
   V_value). So the tokens are updated, and there is no map of the language path.
-- After stage I the encoder learns at a tenth of the rate ("a small learning rate"), from random weights at all of it.
+- After stage I the encoder learns at a tenth of the rate ("a small learning rate"), from random weights at all of it
+  (``image_learning_rate`` of the configuration).
 
 Parameters at the paper's sizes: encoder 3.507 M, five fusions 13.587 M, decoder 1.579 M; 18.67 M, and W_v .131 M of
 stage I: 18.80 M.
@@ -44,8 +45,7 @@ from common.errors import UserError
 from common.networks.base import TextNetwork
 from common.networks.blocks.kan import KANLinear
 from common.networks.image.ukan import PREFIX, UKAN, DoubleConv
-from common.networks.text import BertText, FrozenText
-from common.networks.text.clip_text import ClipText
+from common.networks.text import BertText, ClipText, FrozenText
 
 
 class BCAM(nn.Module):
@@ -62,13 +62,15 @@ class BCAM(nn.Module):
     def __init__(self, channels: int, projection: Literal["kan", "linear"] = "kan", eq6_literal: bool = False) -> None:
         super().__init__()
         layer = _choice("projection", projection, {"kan": KANLinear, "linear": nn.Linear})
-        self.image_key, self.image_value = layer(channels, channels), layer(channels, channels)
-        self.text_key, self.text_value = layer(channels, channels), layer(channels, channels)
+        # key and value in one layer: the bases of what goes in are made once
+        self.image, self.text = layer(channels, 2 * channels), layer(channels, 2 * channels)
         self.eq6_literal = eq6_literal
 
-    def scores(self, image: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
-        """A of eq. 4, (B, P, N), of V (B, P, C) and L (B, N, C)."""
-        return self.image_key(image) @ self.text_key(text).transpose(1, 2) * image.shape[2] ** -0.5
+    def scores(self, image: torch.Tensor, text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """A of eq. 4, (B, P, N), V_value (B, P, C) and L_value (B, N, C), of V (B, P, C) and L (B, N, C)."""
+        image_key, image_value = self.image(image).chunk(2, dim=2)
+        text_key, text_value = self.text(text).chunk(2, dim=2)
+        return image_key @ text_key.transpose(1, 2) * image.shape[2] ** -0.5, image_value, text_value
 
     def forward(self, image: torch.Tensor, text: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """F_v and F_l, each (B, P, C).
@@ -78,11 +80,11 @@ class BCAM(nn.Module):
             text: L (B, N, C), normalised.
             mask: (B, N) bool, True at words.
         """
-        scores = self.scores(image, text)
-        f_v = _over_words(scores, mask) @ self.text_value(text)  # eq. 5
+        scores, image_value, text_value = self.scores(image, text)
+        f_v = _over_words(scores, mask) @ text_value  # eq. 5
         words = mask.to(f_v.dtype)[:, None]  # (B, 1, N)
         weight = (scores.softmax(dim=1) * words).sum(dim=2, keepdim=True) / words.sum(dim=2, keepdim=True)  # (B, P, 1)
-        f_l = weight * self.image_value(image)  # eq. 6
+        f_l = weight * image_value  # eq. 6
         return [f_v, f_l if self.eq6_literal else f_l * image.shape[1]]
 
 
@@ -93,8 +95,8 @@ class DualA(BCAM):
 
     def forward(self, image: torch.Tensor, text: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """F_v (B, P, C), of what :meth:`BCAM.forward` takes."""
-        scores = self.scores(image, text)
-        updated = self.text_value(text) + scores.softmax(dim=1).transpose(1, 2) @ self.image_value(image)  # (B, N, C)
+        scores, image_value, text_value = self.scores(image, text)
+        updated = text_value + scores.softmax(dim=1).transpose(1, 2) @ image_value  # (B, N, C)
         return [_over_words(scores, mask) @ updated]
 
 
@@ -108,7 +110,7 @@ class Gate(nn.Module):
 
     def __init__(self, channels: int, kind: Literal["kan", "mlp"] = "kan") -> None:
         super().__init__()
-        layer = _choice("gate", kind, {"kan": KANLinear, "mlp": nn.Linear})
+        layer = _choice("gate", kind, {"kan": KANLinear, "mlp": nn.Linear, "none": None})
         self.norms = nn.ModuleList((nn.LayerNorm(channels), nn.LayerNorm(2 * channels)))
         self.first, self.second = layer(channels, 2 * channels), layer(2 * channels, channels)
 
@@ -125,17 +127,17 @@ class Fusion(nn.Module):
         channels: C_ℓ.
         text_width: channels of the words.
         attention: of ``channels``.
-        gate: ``"kan"``, ``"mlp"``, or None for no gate.
+        gate: ``"kan"``, ``"mlp"``, or ``"none"``.
         dropout: of F_out.
     """
 
-    def __init__(self, channels: int, text_width: int, attention: BCAM, gate: str | None, dropout: float) -> None:
+    def __init__(self, channels: int, text_width: int, attention: BCAM, gate: str, dropout: float) -> None:
         super().__init__()
         self.words = nn.Linear(text_width, channels)
         self.image_norm, self.text_norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.attention = attention
         self.gates = nn.ModuleList(
-            nn.Identity() if gate is None else Gate(channels, gate) for _ in range(attention.streams)
+            nn.Identity() if gate == "none" else Gate(channels, gate) for _ in range(attention.streams)
         )
         self.out = nn.Conv2d(attention.streams * channels, channels, kernel_size=1)
         self.dropout = nn.Dropout(dropout)
@@ -160,8 +162,8 @@ class C2Seg(TextNetwork):
         text_encoder: frozen.
         default_text: ids of the default sentence.
         in_channels: channels of the image, 1 or 3.
-        fusion: ``"bcam"``; ``"dual"`` or None (image only) for Table 3.
-        gate: ``"kan"``; ``"mlp"`` for Table 4(a), None for Table 3.
+        fusion: ``"bcam"``; ``"dual"`` or ``"none"`` (image only) for Table 3.
+        gate: ``"kan"``; ``"mlp"`` for Table 4(a), ``"none"`` for Table 3.
         projection: keys and values of the attention by ``"kan"`` or, for Table 4(a), ``"linear"``.
         eq6_literal: eq. 6 as printed.
         dropout: of F_out.
@@ -173,8 +175,8 @@ class C2Seg(TextNetwork):
         text_encoder: BertText | ClipText,
         default_text: Sequence[int],
         in_channels: int = 1,
-        fusion: Literal["bcam", "dual"] | None = "bcam",
-        gate: Literal["kan", "mlp"] | None = "kan",
+        fusion: Literal["bcam", "dual", "none"] = "bcam",
+        gate: Literal["kan", "mlp", "none"] = "kan",
         projection: Literal["kan", "linear"] = "kan",
         eq6_literal: bool = False,
         dropout: float = 0.0,
@@ -185,13 +187,11 @@ class C2Seg(TextNetwork):
         self.image_encoder = image_encoder
         self.text_encoder = FrozenText(text_encoder)
         widths = image_encoder.widths
-        self.fusions = nn.ModuleList()
-        if fusion is not None:
-            attention = _choice("fusion", fusion, {"bcam": BCAM, "dual": DualA})
-            self.fusions.extend(
-                Fusion(width, text_encoder.width, attention(width, projection, eq6_literal), gate, dropout)
-                for width in widths
-            )
+        attention = _choice("fusion", fusion, {"bcam": BCAM, "dual": DualA, "none": None})
+        self.fusions = nn.ModuleList(
+            Fusion(width, text_encoder.width, attention(width, projection, eq6_literal), gate, dropout)
+            for width in (widths if attention else ())
+        )
         steps = (*reversed(widths), widths[0])
         self.decoder = nn.ModuleList(DoubleConv(i, i, o) for i, o in pairwise(steps))
         self.head = nn.Conv2d(widths[0], 1, kernel_size=1)
@@ -234,7 +234,7 @@ class C2Seg(TextNetwork):
         self.check_image(image)
         text = self.prompt(text, image)
         grid, fuse = self.image_encoder(image)[scale], self.fusions[scale]
-        scores = fuse.attention.scores(*fuse.sides(grid, self.text_encoder(text)[:, -1]))  # (B, P, N)
+        scores, *_ = fuse.attention.scores(*fuse.sides(grid, self.text_encoder(text)[:, -1]))  # (B, P, N)
         looks = scores.softmax(dim=1) * (text != 0)[:, None]
         return looks.transpose(1, 2).unflatten(2, grid.shape[-2:])
 
@@ -286,29 +286,24 @@ class _Sentence(nn.Module):
 
 
 def parameter_groups(
-    network: nn.Module, learning_rate: float, stage_one: str | None, share: float = 0.1
+    network: nn.Module, learning_rate: float, encoder_rate: float, stage_one: str | None
 ) -> list[dict[str, Any]]:
-    """For an optimiser: the encoder that stage I has trained learns at a share of the rate, all else at the rate.
+    """For an optimiser: the image encoder with its own rate, all else; says which stage I the encoder comes from.
 
     Args:
         network: a :class:`C2Seg`, perhaps wrapped for several GPUs.
-        learning_rate: of the new parts, and of all where there was no stage I.
+        learning_rate: of all but the encoder.
+        encoder_rate: of the encoder.
         stage_one: the weights that the encoder began with, or None.
-        share: of the rate, for the encoder.
     """
-    log = logging.getLogger("stage I")
-    if stage_one:
-        log.info("encoder of %s, which learns at %g of the rate", stage_one, share)
-    else:
-        log.info("none: the encoder starts at random and learns at the full rate; --image_checkpoint FILE gives one")
+    start = f"the encoder is that of {stage_one}" if stage_one else "none, the encoder starts at random"
+    more = "" if stage_one else "; --image_checkpoint FILE gives one, and the encoder a tenth of the rate"
+    logging.getLogger("stage I").info("%s, learning rate %g%s", start, encoder_rate, more)
     parts: dict[bool, list[nn.Parameter]] = {False: [], True: []}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            parts[name.removeprefix("module.").startswith(PREFIX)].append(parameter)
-    return [
-        {"params": parts[False], "lr": learning_rate},
-        {"params": parts[True], "lr": learning_rate * (share if stage_one else 1.0)},
-    ]
+            parts[PREFIX in name].append(parameter)
+    return [{"params": parts[False], "lr": learning_rate}, {"params": parts[True], "lr": encoder_rate}]
 
 
 def _over_words(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -316,8 +311,8 @@ def _over_words(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return scores.masked_fill(~mask[:, None], float("-inf")).softmax(dim=2)
 
 
-def _choice(name: str, given: str, known: dict[str, type]) -> type:
-    """The class of that name, or one line."""
+def _choice(name: str, given: str, known: dict[str, Any]) -> Any:
+    """What stands for that word, or one line."""
     if given not in known:
         raise UserError(f"network_def {name}: {given!r}, expected one of {', '.join(known)}")
     return known[given]

@@ -31,7 +31,7 @@ STEP = 0.4
 # u and 2 are multiplied by this, and the cube is already divided by 6
 _K = 6 ** (-1 / 3)
 # numbers of x in a slice: its bases fit into a core's cache; a GPU wants fewer and larger ones
-_SLICE = {"cpu": 1 << 16}
+_SLICE = {"cpu": 1 << 15}
 _LARGE_SLICE = 1 << 21
 
 
@@ -93,11 +93,39 @@ def _centres(x: torch.Tensor) -> torch.Tensor:
     return ((torch.arange(BASES, dtype=x.dtype, device=x.device) - (BASES - 1) / 2) * STEP)[:, None]
 
 
-def _windows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of x (r, n) three times (r, 8, n): (x − c_g)/STEP, max(2 − u, 0) and max(1 − u, 0), each times _K."""
-    d = torch.add(_centres(x) * (-_K / STEP), x[:, None], alpha=_K / STEP)
-    outer = d.abs().neg_().add_(2 * _K).clamp_min_(0)
-    return d, outer, F.softshrink(outer, _K)  # which is max(outer − _K, 0), as outer is not negative
+class _Workspace:
+    """Memory for one slice of rows, taken once: on a CPU, new memory for each step costs as much as the step.
+
+    Args:
+        x: rows (R, n).
+        slots: how many of (r, 8, n).
+    """
+
+    def __init__(self, x: torch.Tensor, slots: int) -> None:
+        self.count = max(1, _SLICE.get(x.device.type, _LARGE_SLICE) // x.shape[1])
+        size = min(self.count, len(x)), BASES, x.shape[1]
+        kind = {"dtype": torch.promote_types(x.dtype, torch.float32), "device": x.device}
+        self._slots = torch.empty(slots, *size, **kind)
+        self._wide = torch.empty(2, size[0], BASES + 1, size[2], **kind)
+        self._centres = _centres(self._slots) * (-_K / STEP)
+        self._twice = torch.tensor(2 * _K, **kind)
+
+    def slices(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Rows (R, ...) in slices."""
+        return x.split(self.count)
+
+    def windows(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Of x (r, n): (x − c_g)/STEP, max(2 − u, 0) and max(1 − u, 0), times _K, and free slots; (r, 8, n) each."""
+        d, outer, inner, *free = self._slots[:, : len(x)]
+        torch.add(self._centres, x[:, None], alpha=_K / STEP, out=d)
+        torch.abs(d, out=inner)
+        torch.sub(self._twice, inner, out=outer).clamp_min_(0)
+        torch.sub(outer, _K, out=inner).clamp_min_(0)
+        return [d, outer, inner, *free]
+
+    def wide(self, x: torch.Tensor) -> torch.Tensor:
+        """Two of (r, 9, n)."""
+        return self._wide[:, : len(x)]
 
 
 class _KAN(torch.autograd.Function):
@@ -111,13 +139,15 @@ class _KAN(torch.autograd.Function):
         ctx.half = half
         y = torch.empty(len(x), len(base), dtype=half, device=x.device)
         matrix = _matrix(base, spline, scale).to(half).T
-        for rows, part in zip(_slices(x), _slices(y, x), strict=True):
-            wide = _widened(rows)
-            features = wide.new_empty(len(rows), BASES + 1, x.shape[1])
-            features[:, 0] = F.silu(wide)
-            _, outer, inner = _windows(wide)
-            cubes = (outer * outer).mul_(outer)
-            torch.addcmul(cubes, inner * inner, inner, value=-4, out=features[:, 1:])
+        work = _Workspace(x, 3)
+        for rows, part in zip(work.slices(x), work.slices(y), strict=True):
+            rows = _widened(rows)
+            features = work.wide(rows)[0]
+            features[:, 0] = F.silu(rows)
+            d, outer, inner = work.windows(rows)
+            cubes = torch.mul(outer, outer, out=d).mul_(outer)
+            torch.mul(inner, inner, out=outer)
+            torch.addcmul(cubes, outer, inner, value=-4, out=features[:, 1:])
             torch.mm(features.flatten(1).to(half), matrix, out=part)
         return y
 
@@ -129,33 +159,29 @@ class _KAN(torch.autograd.Function):
         matrix = _matrix(base, spline, scale).to(ctx.half) if need_x else None
         grad_x = torch.empty_like(x) if need_x else None
         total = spline.new_zeros(len(base), (BASES + 1) * x.shape[1]) if any(need) else None
-        for number, (rows, part) in enumerate(zip(_slices(x), _slices(grad, x), strict=True)):
-            wide = _widened(rows)
-            sigmoid = wide.sigmoid()
-            d, outer, inner = _windows(wide)
-            squares, small = outer * outer, inner * inner
+        work = _Workspace(x, 5)
+        for number, (rows, part) in enumerate(zip(work.slices(x), work.slices(grad), strict=True)):
+            rows = _widened(rows)
+            sigmoid = rows.sigmoid()
+            d, outer, inner, squares, small = work.windows(rows)
+            features, above = work.wide(rows)
+            torch.mul(outer, outer, out=squares)
+            torch.mul(inner, inner, out=small)
             if total is not None:
-                features = wide.new_empty(len(rows), BASES + 1, x.shape[1])
-                torch.mul(wide, sigmoid, out=features[:, 0])
+                torch.mul(rows, sigmoid, out=features[:, 0])
                 torch.addcmul(outer.mul_(squares), small, inner, value=-4, out=features[:, 1:])
                 total += part.T @ features.flatten(1).to(ctx.half)
             if need_x:
                 # dB/dx = −sign(x − c) (max(2 − u, 0)² − 4 max(1 − u, 0)²) / (2·STEP)
-                slope = squares.sub_(small, alpha=4).mul_(d.sign_()).mul_(-3 * _K / STEP)
-                above = (part @ matrix).view(len(rows), BASES + 1, -1).to(wide.dtype)
-                silu = sigmoid * (1 + wide * (1 - sigmoid))
-                sums = slope.mul_(above[:, 1:]).sum(dim=1).addcmul_(silu, above[:, 0])
-                _slices(grad_x)[number].copy_(sums)
+                slope = squares.sub_(small, alpha=4).mul_(d.sign_())
+                above.copy_((part @ matrix).view_as(above))
+                silu = sigmoid * (1 + rows * (1 - sigmoid))
+                splines = slope.mul_(above[:, 1:]).sum(dim=1).mul_(-3 * _K / STEP)
+                work.slices(grad_x)[number].copy_(splines.addcmul_(silu, above[:, 0]))
         if total is None:
             return grad_x, None, None, None, None
         total = total.view(-1, BASES + 1, x.shape[1])
         return grad_x, total[:, 0], total[:, 1:] * scale[:, None], (total[:, 1:] * spline).sum(dim=1), None
-
-
-def _slices(x: torch.Tensor, like: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
-    """Rows of ``x`` in slices, of as many rows as those of ``like``."""
-    width = (x if like is None else like).shape[1]
-    return x.split(max(1, _SLICE.get(x.device.type, _LARGE_SLICE) // width))
 
 
 def _widened(x: torch.Tensor) -> torch.Tensor:

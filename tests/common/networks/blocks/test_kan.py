@@ -8,34 +8,8 @@ import torch
 
 from common.networks.blocks import kan
 from common.networks.blocks.kan import BASES, KANLinear, bspline
-
-KNOTS = [-1 + 0.4 * (number - 3) for number in range(12)]  # grid of five on [-1, 1], three more at each side
-
-
-def cox_de_boor(x: float, number: int, order: int) -> float:
-    """B_{number, order}(x) as the recursion has it."""
-    t = KNOTS
-    if order == 0:
-        return float(t[number] <= x < t[number + 1])
-    left = (x - t[number]) / (t[number + order] - t[number]) * cox_de_boor(x, number, order - 1)
-    return left + (t[number + order + 1] - x) / (t[number + order + 1] - t[number + 1]) * cox_de_boor(
-        x, number + 1, order - 1
-    )
-
-
-def reference(x: np.ndarray, layer: KANLinear) -> np.ndarray:
-    """y of rows (R, in), one index at a time."""
-    p = {name: value.detach().double().numpy() for name, value in layer.named_parameters()}
-    y = np.zeros((len(x), layer.out_channels))
-    for r in range(len(x)):
-        for i in range(layer.in_channels):
-            bases = [cox_de_boor(x[r, i], g, 3) for g in range(8)]
-            silu = x[r, i] / (1 + np.exp(-x[r, i]))
-            for o in range(layer.out_channels):
-                y[r, o] += p["base"][o, i] * silu
-                for g in range(8):
-                    y[r, o] += p["scale"][o, i] * p["spline"][o, g, i] * bases[g]
-    return y
+from tests.common.networks.kan_reference import KNOTS, cox_de_boor
+from tests.common.networks.kan_reference import kan as reference
 
 
 @pytest.fixture
@@ -74,8 +48,9 @@ def test_bases_sum_to_one_inside_and_vanish_outside():
 @pytest.mark.parametrize("rows", [1, 7])
 def test_layer_equals_loops(layer, dtype, error, rows):
     x = np.random.default_rng(0).normal(size=(rows, 5))
+    p = {name: value.detach().double().numpy() for name, value in layer.named_parameters()}
     y = layer.to(dtype)(torch.tensor(x, dtype=dtype))
-    np.testing.assert_allclose(y.detach(), reference(x, layer), atol=error, rtol=0)
+    np.testing.assert_allclose(y.detach(), reference(x, p), atol=error, rtol=0)
 
 
 def test_gradients(layer):
