@@ -149,8 +149,8 @@ class LastCheckpoint:
     Args:
         path: the file, ``<output_dir>/last.pt``.
         state: what is saved by name: anything with ``state_dict`` and ``load_state_dict`` (network, optimizer,
-            scheduler, loss with a schedule, EMA, early stop, best checkpoint, history). The trainer's ``GradScaler``
-            is added by itself.
+            scheduler, loss with a schedule, early stop, best checkpoint, history). The trainer's ``GradScaler``, and
+            what a trainer names in ``kept`` (the teacher), are added by themselves.
         config: the merged configuration; a checkpoint of another one is refused.
         data: fingerprints of the data; a checkpoint of other data is refused.
         resume: continue from ``path`` if it is there; if False, a file that is there is an error.
@@ -179,7 +179,8 @@ class LastCheckpoint:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def _items(self, engine: Engine) -> dict[str, Any]:
-        items = {n: plain(i) if isinstance(i, torch.nn.Module) else i for n, i in self.state.items()}
+        named = self.state | getattr(engine, "kept", {})
+        items = {n: plain(i) if isinstance(i, torch.nn.Module) else i for n, i in named.items()}
         if engine.scaler is not None:
             items["scaler"] = engine.scaler
         return items

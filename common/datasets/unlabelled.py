@@ -1,0 +1,53 @@
+"""The rest of a training set, of which only a fraction is labelled: images and sentences, no masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from common.datasets.load import load_dataset
+from common.datasets.splits import limit_rows
+
+
+def load_unlabelled(
+    name: str,
+    root: str | Path,
+    *,
+    fraction: float,
+    seed: int = 0,
+    limit: int | None = None,
+    laterality: str | None = None,
+    draw: str = "rounded",
+) -> list[dict[str, str]]:
+    """The training rows that :func:`common.datasets.load_dataset` with the same arguments leaves out.
+
+    The rows have no ``label``: whatever is done with them cannot read a mask. (A data set names a mask for each image,
+    and the file must be there; what is in it does not matter.)
+
+    Args:
+        name: of the data set.
+        root: its folder.
+        fraction: the labelled part; of 1.0 nothing is left.
+        seed: of the draws.
+        limit: of labelled and unlabelled rows together.
+        laterality: as for ``load_dataset``.
+        draw: as for ``load_dataset``.
+
+    Returns:
+        Dictionaries as of ``load_dataset``, without ``label``. An image of a labelled row is in none of them, with
+        whatever sentence.
+    """
+    if fraction == 1:
+        return []
+    labelled = {
+        row["image"]
+        for row in load_dataset(name, root, "train", fraction=fraction, seed=seed, laterality=laterality, draw=draw)
+    }
+    rows = [
+        {key: value for key, value in row.items() if key != "label"}
+        for row in load_dataset(name, root, "train", laterality=laterality)
+        if row["image"] not in labelled
+    ]
+    if limit is not None:
+        limit -= len(labelled)
+        rows = [rows[number] for number in limit_rows(len(rows), limit, seed)] if limit > 0 else []
+    return rows

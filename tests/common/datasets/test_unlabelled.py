@@ -1,0 +1,41 @@
+import pytest
+
+from common.datasets import load_dataset, load_unlabelled, phantoms
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("phantoms")
+    phantoms.write(root, count=40, size=32, seed=2, inbox=0)
+    return root
+
+
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.25])
+@pytest.mark.parametrize("options", [{}, {"seed": 3}, {"draw": "sorted"}])
+def test_both_parts_are_the_training_set(data, fraction, options):
+    whole = load_dataset("auto", data, "train")
+    labelled = load_dataset("auto", data, "train", fraction=fraction, **options)
+    rest = load_unlabelled("auto", data, fraction=fraction, **options)
+    assert sorted(row["image"] for row in (*labelled, *rest)) == sorted(row["image"] for row in whole)
+    assert rest and all("label" not in row for row in rest)
+    theirs = {row["image"]: row for row in whole}
+    assert all(row | {"label": theirs[row["image"]]["label"]} == theirs[row["image"]] for row in rest)
+
+
+def test_everything_labelled_leaves_nothing(data):
+    assert load_unlabelled("auto", data, fraction=1.0) == []
+
+
+def test_limit_counts_both_parts(data):
+    labelled = load_dataset("auto", data, "train", fraction=0.1, limit=10)
+    rest = load_unlabelled("auto", data, fraction=0.1, limit=10)
+    assert len(labelled) + len(rest) == 10
+    assert load_unlabelled("auto", data, fraction=0.1, limit=1) == []
+    whole = [row["image"] for row in load_unlabelled("auto", data, fraction=0.1)]
+    assert [row["image"] for row in rest] == [image for image in whole if image in {row["image"] for row in rest}]
+
+
+@pytest.mark.real
+def test_the_papers_counts_on_qata(qata_dir):
+    for fraction, count in ((0.01, 57), (0.02, 114), (0.05, 286), (0.15, 857)):
+        assert len(load_unlabelled("qata", qata_dir, fraction=fraction)) == 5716 - count
