@@ -25,7 +25,8 @@ def symmetric_infonce(
     Args:
         image: a vector an image, (B, D).
         text: a vector a sentence, (B, D).
-        positives: (B, B) bool, symmetric; True where image i and sentence j belong together, the diagonal too.
+        positives: (B, B), symmetric; True where image i and sentence j belong together, the diagonal too. Or how much
+            they do, 0 to 1: then each counts by its share (:mod:`common.losses.itcl`).
         temperature: τ.
     """
     with torch.autocast(device_type=image.device.type, enabled=False):

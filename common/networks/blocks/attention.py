@@ -41,6 +41,7 @@ class MultiHeadAttention(nn.Module):
         source: torch.Tensor,
         mask: torch.Tensor | None = None,
         return_weights: bool = False,
+        values: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attend from ``target`` to ``source``.
 
@@ -49,11 +50,14 @@ class MultiHeadAttention(nn.Module):
             source: (B, M, width), gives keys and values.
             mask: (B, M) bool, True where a source token is to be seen; None sees all.
             return_weights: also compute the weights explicitly (slower, more memory).
+            values: (B, M, width) from which values are made, if not from ``source``: positions, for one, are added to
+                queries and keys alone.
 
         Returns:
             (B, N, width), and the weights (B, heads, N, M) before dropout, or None.
         """
-        q, k, v = (self._split(x) for x in (self.query(target), self.key(source), self.value(source)))
+        values = source if values is None else values
+        q, k, v = (self._split(x) for x in (self.query(target), self.key(source), self.value(values)))
         seen = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, M)
         dropout = self.dropout if self.training else 0.0
         if return_weights:
