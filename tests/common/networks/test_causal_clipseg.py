@@ -202,6 +202,16 @@ def test_gradients_reach_every_parameter_but_the_mean_tokens_position():
     assert not net.image_encoder.attnpool.positional_embedding.grad[0].any()
 
 
+@pytest.mark.parametrize("game", ["none", "literal", "grl", "uniform"])
+def test_a_step_in_bfloat16(game):
+    net = network(game=game).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = CausalGame(game)(net(random_image(), IDS), random_target())
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert all(p.grad is None or p.grad.isfinite().all() for p in net.parameters())
+
+
 @pytest.mark.parametrize("text", [None, ClipText(CLIP_TEXT)])
 def test_the_sentence_matters_and_longer_padding_does_not(text):
     net, image = network(text).eval(), random_image()
@@ -209,6 +219,14 @@ def test_the_sentence_matters_and_longer_padding_does_not(text):
     longer = torch.cat((IDS, torch.zeros(2, 3, dtype=torch.int64)), dim=1)
     torch.testing.assert_close(net(image, longer), logits, atol=1e-5, rtol=1e-5)
     assert (net(image, IDS.flip(0)) - logits).abs().max() > 1e-4
+
+
+def test_in_training_padding_that_all_rows_share_is_not_encoded():
+    net, seen = network(), []
+    net.text_encoder.encoder.bert.embeddings.register_forward_hook(lambda m, args, out: seen.append(out.shape[1]))
+    net.train()(random_image(), IDS)
+    net.eval()(random_image(), IDS)
+    assert seen == [5, 7]
 
 
 def test_samples_of_a_batch_do_not_mix():
