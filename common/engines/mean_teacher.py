@@ -58,7 +58,8 @@ class MeanTeacherTrainer(SupervisedTrainer):
     (the released code draws from it with replacement).
 
     Args:
-        unlabelled: loader of unlabelled images, :func:`common.engines.unlabelled_loader`; None for none.
+        unlabelled: loader of unlabelled images, :func:`common.engines.unlabelled_loader`; None for none (in a
+            configuration MONAI then leaves the argument out).
         loss_function: with ``unlabelled_weight``, set before each epoch, and ``align_unlabelled_weight``.
         tokenizer: ``"compact"``, or what :meth:`common.prompts.tokenizer.Tokenizer.of` takes.
         grammar: of the sentences.
@@ -87,11 +88,11 @@ class MeanTeacherTrainer(SupervisedTrainer):
     def __init__(
         self,
         *,
-        unlabelled: DataLoader | None,
         loss_function: Callable,
         tokenizer: str,
         network: torch.nn.Module,
         train_data_loader: DataLoader,
+        unlabelled: DataLoader | None = None,
         grammar: str = "chest",
         mixing: Mixing | None = None,
         sentence_transforms: Sequence[Callable] = (),

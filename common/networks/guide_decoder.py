@@ -63,7 +63,9 @@ class Guides(nn.Module):
     def forward(self, words: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Words (B, L, text_width) and ``mask`` (B, L), True at words, to guides (B, number, width)."""
         words = words * mask[..., None].to(words.dtype)
-        mixed = self.mix.weight[:, : words.shape[1]] @ words + self.mix.bias[:, None]  # (B, number, text_width)
+        # by index: a slice of what may be all of it does not export
+        weight = self.mix.weight.index_select(1, torch.arange(words.shape[1], device=words.device))  # (number, L)
+        mixed = weight @ words + self.mix.bias[:, None]  # (B, number, text_width)
         return F.leaky_relu(self.project(F.gelu(mixed)))
 
 

@@ -182,3 +182,15 @@ def test_trace_at_another_shape_and_length():
         traced = torch.jit.trace(net, (random_image(), IDS))
     image, ids = random_image(3, 64, 96), torch.tensor([[2, 11, 3, 0], [2, 13, 3, 0], [2, 14, 15, 3]])
     torch.testing.assert_close(traced(image, ids), net(image, ids), atol=1e-5, rtol=1e-5)
+
+
+def test_export_at_every_length():
+    """Also the longest, at which the convolution over the words takes all its places."""
+    net, dim = network().eval(), torch.export.Dim
+    batch = dim("batch", min=1, max=8)
+    shapes = {"image": {0: batch}, "text": {0: batch, 1: dim("length", min=2, max=12)}}
+    program = torch.export.export(net, (random_image(), IDS), dynamic_shapes=shapes).module()
+    for length in (4, 11, 12):
+        ids = torch.arange(3 * length).reshape(3, length) % 40 + 2
+        image = random_image(3)
+        torch.testing.assert_close(program(image, ids), net(image, ids), atol=1e-5, rtol=1e-5)
