@@ -1,6 +1,6 @@
 """Semi-MedRef: "Semi-Supervised Medical Referring Image Segmentation with Cross-Modal Alignment".
 
-Paper: Li et al., arXiv 2605.15720; released code: github.com/aierwaixi/Semi-MedRef.
+Paper: arXiv 2605.15720; released code: github.com/aierwaixi/Semi-MedRef.
 
 The paper's parts, in the code:
     student f on MMI-UNet or GuideDecoder ......... :class:`SemiMedRefMMIUNet`, :class:`SemiMedRefGuideDecoder`

@@ -6,7 +6,7 @@ from common.datasets import load_dataset, load_unlabelled, phantoms
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("phantoms")
-    phantoms.write(root, count=40, size=32, seed=2, inbox=0)
+    phantoms.write(root, count=40, size=64, seed=2, inbox=0)
     return root
 
 
