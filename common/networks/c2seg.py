@@ -166,6 +166,8 @@ class C2Seg(TextNetwork):
         gate: ``"kan"``; ``"mlp"`` for Table 4(a), ``"none"`` for Table 3.
         projection: keys and values of the attention by ``"kan"`` or, for Table 4(a), ``"linear"``.
         eq6_literal: eq. 6 as printed.
+        fusion_from: the first scale with fusion, 0 in the paper; V_ℓ is the skip above it. The finest scale costs most
+            time and memory.
         dropout: of F_out.
     """
 
@@ -179,6 +181,7 @@ class C2Seg(TextNetwork):
         gate: Literal["kan", "mlp", "none"] = "kan",
         projection: Literal["kan", "linear"] = "kan",
         eq6_literal: bool = False,
+        fusion_from: int = 0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__(
@@ -190,7 +193,7 @@ class C2Seg(TextNetwork):
         attention = _choice("fusion", fusion, {"bcam": BCAM, "dual": DualA, "none": None})
         self.fusions = nn.ModuleList(
             Fusion(width, text_encoder.width, attention(width, projection, eq6_literal), gate, dropout)
-            for width in (widths if attention else ())
+            for width in (widths[fusion_from:] if attention else ())
         )
         steps = (*reversed(widths), widths[0])
         self.decoder = nn.ModuleList(DoubleConv(i, i, o) for i, o in pairwise(steps))
@@ -201,7 +204,9 @@ class C2Seg(TextNetwork):
         maps = self.image_encoder(image)  # V_0 to V_4
         if self.fusions:
             states = self.text_encoder(text)[:, -1]  # L (B, N, text width)
-            maps = [fuse(v, states, text != 0) for fuse, v in zip(self.fusions, maps, strict=True)]
+            above = len(maps) - len(self.fusions)
+            fused = [fuse(v, states, text != 0) for fuse, v in zip(self.fusions, maps[above:], strict=True)]
+            maps = [*maps[:above], *fused]
         return {"pred": self.decode(maps)}
 
     def decode(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -228,12 +233,14 @@ class C2Seg(TextNetwork):
         Raises:
             UserError: no such scale, a network without words, or image or ids do not fit.
         """
-        if scale not in range(len(self.fusions)):
-            known = f"expected 0 to {len(self.fusions) - 1}" if self.fusions else "the network has no fusion"
+        scales = len(self.image_encoder.widths)
+        fused = range(scales - len(self.fusions), scales)
+        if scale not in fused:
+            known = f"expected {fused[0]} to {fused[-1]}" if fused else "the network has no fusion"
             raise UserError(f"word_attention: scale {scale}, {known}")
         self.check_image(image)
         text = self.prompt(text, image)
-        grid, fuse = self.image_encoder(image)[scale], self.fusions[scale]
+        grid, fuse = self.image_encoder(image)[scale], self.fusions[scale - fused[0]]
         scores, *_ = fuse.attention.scores(*fuse.sides(grid, self.text_encoder(text)[:, -1]))  # (B, P, N)
         looks = scores.softmax(dim=1) * (text != 0)[:, None]
         return looks.transpose(1, 2).unflatten(2, grid.shape[-2:])

@@ -285,6 +285,7 @@ def test_no_text_means_the_default_sentence():
         {"eq6_literal": True},
         {"kan_from": 3},
         {"kan_from": 0},
+        {"fusion_from": 1},
         {"dropout": 0.2},
     ],
     ids=str,
@@ -297,6 +298,21 @@ def test_every_ablation_learns_in_all_its_parameters(options):
     # the mean that a batch norm takes away takes the bias before it along
     assert {name for name in without if not name.endswith(".bias")} == set()
     assert all(p.grad is None for p in net.text_encoder.parameters())
+
+
+def test_scales_above_the_first_fusion_hand_on_the_encoders_map():
+    net, image = network(fusion_from=1).eval(), random_image()
+    given = []
+    net.decode = lambda maps: given.extend(maps) or maps[0]
+    net(image, IDS)
+    maps = net.image_encoder(image)
+    assert len(net.fusions) == 2
+    assert torch.equal(given[0], maps[0])
+    for number in (1, 2):
+        assert torch.equal(given[number], net.fusions[number - 1](maps[number], net.text_encoder(IDS)[:, -1], IDS != 0))
+    assert net.word_attention(image, IDS, scale=1).shape == (2, 7, 6, 10)
+    with pytest.raises(UserError, match="scale 0, expected 1 to 2"):
+        net.word_attention(image, IDS, scale=0)
 
 
 def test_image_only_ignores_the_sentence():
