@@ -11,7 +11,7 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -107,12 +107,33 @@ def weights(path: str | Path) -> str:
 def required(value: Any, key: str, meaning: str) -> Any:
     """``value``, if the user gave one.
 
+    Every configuration asks for its data so, and so it is here that words are refused which the command line leaves
+    words though they were meant as values: ``--loss::suppress_only false`` would be a string, and true.
+
     Raises:
-        UserError: for None or an empty string, naming the key and what it is for.
+        UserError: for None or an empty string, naming the key and what it is for; for such a word.
     """
     if value in (None, ""):
         raise UserError(f"--{key} is not given: {meaning}")
+    for name, word in _words(running_config()):
+        raise UserError(f"--{name} {word}: is a word, not a value; write {_VALUES[word.lower()]}")
     return value
+
+
+_VALUES = {"false": "False", "null": "None"}
+
+
+def _words(item: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """(id, word) of all strings in a configuration that were meant as False or None; metadata apart."""
+    if isinstance(item, str) and item.lower() in _VALUES:
+        yield name, item
+    elif isinstance(item, dict):
+        for key, value in item.items():
+            if name or key != "_meta_":
+                yield from _words(value, f"{name}::{key}" if name else str(key))
+    elif isinstance(item, list):
+        for number, value in enumerate(item):
+            yield from _words(value, f"{name}::{number}")
 
 
 def running_config() -> dict[str, Any]:

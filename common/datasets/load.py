@@ -108,7 +108,8 @@ def load_dataset(
 
     Returns:
         Dictionaries of strings: ``image`` and ``label`` (paths), ``text_prompt`` (the raw sentence),
-        ``laterality``, ``subject``, ``source`` (the data set's name).
+        ``laterality``, ``subject``, ``source`` (the data set's name), ``kind`` (of image, as
+        :mod:`common.prompts.zones` names it).
 
     Raises:
         UserError: nothing found, rows with faults in this split (the first three and their number), an empty
@@ -139,6 +140,7 @@ def load_dataset(
             "laterality": pair.laterality,
             "subject": pair.subject,
             "source": listing.name,
+            "kind": listing.kind,
         }
         for pair in pairs
     ]

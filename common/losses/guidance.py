@@ -7,8 +7,9 @@ multiplied. Everything here is a constant for the gradient but the prediction in
 Open in the paper, and what was chosen: the box holds A_norm ≥ 0.5, grown by 10 % about its centre; one below 5 % of the
 picture is no box but the whole picture; the prior keeps its place in the picture and is cut at the box (``relative``
 lays it into the box instead: with a sentence about one side the box is one lung, and its left half is not what "left"
-means); M_guide is scaled to a maximum of 1. Where prior and attention hardly meet anywhere (maximum below 0.1) scaling
-would make a guide of noise, on the side that the sentence does not name: there is none then.
+means); M_guide is scaled to a maximum of 1. The Gaussians' tails below 0.1 reach over to the other lung, and scaled they
+would guide there: they are cut off in M_guide, and where prior and attention hardly meet anywhere (maximum below 0.1)
+there is no guide.
 """
 
 from __future__ import annotations
@@ -27,16 +28,20 @@ class Guidance(NamedTuple):
 
     Attributes:
         attention: A_norm (B, H, W), 0 to 1.
+        named: (B, H, W) bool, the named places: the prior of the whole picture is 0.1 or more.
         box: (B, 4): top, left, bottom, right in pixels, the last two exclusive.
         prior: M_pri (B, H, W), the prior in the box.
         guide: M_guide (B, H, W), its maximum 1 or, where there is none, all 0.
-        active: (B,) bool, whether there is a guide: the sentence names a place, and the attention meets it.
+        placed: (B,) bool, whether the sentence names a place.
+        active: (B,) bool, whether there is a guide: it does, and the attention meets it.
     """
 
     attention: torch.Tensor
+    named: torch.Tensor
     box: torch.Tensor
     prior: torch.Tensor
     guide: torch.Tensor
+    placed: torch.Tensor
     active: torch.Tensor
 
 
@@ -111,15 +116,16 @@ def guidance(attention: torch.Tensor, prior: torch.Tensor, box_relative: bool = 
         attention = normalise(attention.float(), prior.shape[-2:])
         box = dynamic_box(attention)
         local = into_box(prior, box, box_relative)
-        guide = attention * local
+        guide = attention * local * (local >= MEETING)
         highest = guide.amax(dim=(1, 2))
-        active = names_a_place(prior) & (highest >= MEETING)
+        placed = names_a_place(prior)
+        active = placed & (highest >= MEETING)
         guide = torch.where(active[:, None, None], guide / highest.clamp(min=MEETING)[:, None, None], 0.0)
-        return Guidance(attention, box, local, guide, active)
+        return Guidance(attention, prior >= MEETING, box, local, guide, placed, active)
 
 
 def guide_loss(logits: torch.Tensor, guides: Guidance, beta: float = 0.5, suppress_only: bool = False) -> torch.Tensor:
-    """Eq. 4, L_guide = BCE(P, P_refined), the mean over pixels and images; 0 for those without a guide.
+    """Eq. 4, L_guide = BCE(P, P_refined), the mean over pixels and images; 0 for those without guide (or place).
 
     P_refined = stopgrad[(1 − β)P + β·M_guide]: its gradient to the logits is β(P − M_guide), that of β·BCE(P, M_guide).
 
@@ -127,13 +133,14 @@ def guide_loss(logits: torch.Tensor, guides: Guidance, beta: float = 0.5, suppre
         logits: (B, 1, H, W); P is their sigmoid.
         guides: of :func:`guidance`.
         beta: share of the guide.
-        suppress_only: P_refined = stopgrad[P·1(M_pri ≥ 0.1)] instead: nothing is added, only what lies outside the
-            named places is taken away.
+        suppress_only: P_refined = stopgrad[P·1(prior ≥ 0.1)] instead: nothing is added, only what lies outside the
+            named places is taken away. The prior is the whole picture's: cut at the attention's box, it would take
+            away lesions in named places that the attention misses.
     """
     with torch.autocast(device_type=logits.device.type, enabled=False):
         logits = logits[:, 0].float()
         found = logits.detach().sigmoid()
         mixed = (1 - beta) * found + beta * guides.guide
-        refined = found * (guides.prior >= MEETING) if suppress_only else mixed
+        refined = found * guides.named if suppress_only else mixed
         loss = F.binary_cross_entropy_with_logits(logits, refined, reduction="none").mean(dim=(1, 2))
-        return (loss * guides.active).mean()
+        return (loss * (guides.placed if suppress_only else guides.active)).mean()

@@ -35,7 +35,7 @@ class SSALoss(torch.nn.Module):
         tolerance: at which it stops, the paper's.
         beta: β, share of the guide in the refined pseudo-target.
         box_relative: lay the zones into the attention's box instead of cutting them at it.
-        suppress_only: the pseudo-target only takes away what lies outside the named places.
+        suppress_only: the pseudo-target only takes away what lies outside the named places, wherever the attention is.
         dice_weight: of the Dice term.
         ce_weight: of the cross-entropy.
     """
@@ -81,6 +81,11 @@ class SSALoss(torch.nn.Module):
         Raises:
             UserError: guidance is wanted, but the target holds no prior.
         """
+        if self.weights["guide"] and target.shape[1] != 2:
+            raise UserError(
+                f"SSALoss: the label has {target.shape[1]} channels, expected the mask and the prior of the "
+                f"position words; keep PositionPriord in train::random_transforms, or set loss::guide_weight 0"
+            )
         loss = self.supervised(output, target[:, :1])
         self.terms = dict(self.supervised.terms)
         parts: dict[str, torch.Tensor] = {}
@@ -90,11 +95,6 @@ class SSALoss(torch.nn.Module):
             tokens = (output[key] for key in ("image_tokens", "word_tokens", "words"))
             parts["local"] = transport_loss(*tokens, **self.transport)
         if self.weights["guide"] and self.epoch >= self.guide_from:
-            if target.shape[1] != 2:
-                raise UserError(
-                    f"SSALoss: the label has {target.shape[1]} channels, expected the mask and the prior of the "
-                    f"position words; keep PositionPriord in train::random_transforms, or set loss::guide_weight 0"
-                )
             guides = guidance(output["attention"], target[:, 1], self.box_relative)
             parts["guide"] = guide_loss(output["pred"], guides, self.beta, self.suppress_only)
             self.terms["guided"] = guides.active.float().mean()

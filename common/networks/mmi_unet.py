@@ -268,10 +268,13 @@ class MMIUNet(TextNetwork):
         if stage not in (1, 2, 3, 4):
             raise UserError(f"{type(self).__name__}: stage {stage} of the Bridgers, expected 1 to 4")
         self.check_image(image)
-        looks = self.fuse(image, text, (stage,)).looks
-        if stage not in looks:
+        return self.looked(self.fuse(image, text, (stage,)), stage, image)
+
+    def looked(self, fused: Fused, stage: int, image: torch.Tensor) -> Looks:
+        """The cross-attentions of a stage that were kept, if the image was large enough for it."""
+        if stage not in fused.looks:
             raise UserError(
                 f"{type(self).__name__}: the image has {image.shape[-2]} x {image.shape[-1]} pixels, too few for the "
                 f"attention of stage {stage}"
             )
-        return looks[stage]
+        return fused.looks[stage]

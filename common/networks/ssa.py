@@ -69,13 +69,14 @@ class SSA(MMIUNet):
         fused = self.fuse(image, text, (self.attention_stage,))
         words = words_of(text)
         image_tokens, word_tokens = self.tokens(fused)
+        looks = self.looked(fused, self.attention_stage, image)
         return {
             "pred": self.decode(fused.image),
             "text": text,
             "words": words,
             "image_tokens": image_tokens,
             "word_tokens": word_tokens,
-            "attention": mean_look(fused.looks[self.attention_stage].of_words, words),
+            "attention": mean_look(looks.of_words, words),
         }
 
     def tokens(self, fused: Fused) -> tuple[torch.Tensor, torch.Tensor]:

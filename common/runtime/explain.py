@@ -121,7 +121,7 @@ def explain(
         even = torch.stack([weights[words[number][1]].mean(dim=0) for number in chosen]) * weights[0].numel()
         found.attention = _as_displayed(model, data, even)
     if hasattr(model.network, "insights"):
-        prior = PositionPriord("text_prompt", model.grammar)(data)["prior"].to(model.device)  # (1, H, W)
+        prior = PositionPriord("text_prompt", model.grammar, model.kind)(data)["prior"].to(model.device)  # (1, H, W)
         found.insights = [_shown(model, data, one) for one in model.network.insights(image_batch, text_batch, prior)]
     return found
 

@@ -24,7 +24,8 @@ class PositionPriord(MapTransform):
     Args:
         keys: of the sentence, ``text_prompt``.
         grammar: ``"chest"`` or ``"polyp"``.
-        kind: kind of image, as :mod:`common.prompts.zones` names it; None takes the grammar's usual one.
+        kind: kind of image, as :mod:`common.prompts.zones` names it; None takes what the item says under ``kind``, as
+            those of data sets do, else the grammar's usual one.
         image_key: whose grid it is.
         prior_key: where the map goes, (1, H, W) float32.
     """
@@ -38,7 +39,7 @@ class PositionPriord(MapTransform):
         prior_key: str = "prior",
     ) -> None:
         super().__init__(keys)
-        self.grammar, self.kind = grammar, kind or KINDS[grammar]
+        self.grammar, self.kind = grammar, kind
         self.image_key, self.prior_key = image_key, prior_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -46,12 +47,10 @@ class PositionPriord(MapTransform):
         d = dict(data)
         for key in self.keys:
             image = d[self.image_key]
-            prior = torch.from_numpy(self.draw(d[key], d.get("prompt_used"), tuple(image.shape[-2:])).copy())[None]
+            found = parse(d[key], "image", self.grammar)
+            given = d.get("prompt_used") != "default" and found.understood
+            bits = found.zones if given else (0,) * len(found.zones)
+            kind = self.kind or d.get("kind") or KINDS[self.grammar]
+            prior = torch.from_numpy(composite_prior(bits, tuple(image.shape[-2:]), kind).copy())[None]
             d[self.prior_key] = MetaTensor(prior, affine=image.affine) if isinstance(image, MetaTensor) else prior
         return d
-
-    def draw(self, sentence: str, prompt_used: str | None, shape: tuple[int, int]) -> Any:
-        """The map of one sentence, (H, W)."""
-        found = parse(sentence, "image", self.grammar)
-        given = prompt_used != "default" and found.understood
-        return composite_prior(found.zones if given else (0,) * len(found.zones), shape, self.kind)

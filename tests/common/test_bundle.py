@@ -2,11 +2,12 @@ import json
 import logging
 
 import pytest
+from monai.bundle import ConfigParser
 
 import common.bundle
 from common import __version__
 from common.bundle import bundle_folder, check_versions, configuration_files, required, root, running_config, weights
-from common.errors import UserError
+from common.errors import UserError, user_error
 
 
 @pytest.fixture
@@ -70,3 +71,16 @@ def test_the_running_configuration_is_that_of_the_parser():
     parser.update({"seed": 4})
     assert parser.get_parsed_content("config")["seed"] == 4
     assert running_config() == {}
+
+
+@pytest.mark.parametrize(("word", "value"), [("false", "False"), ("null", "None")])
+def test_a_word_that_was_meant_as_a_value_is_refused(word, value):
+    """`--loss::suppress_only false` on the command line is the string, and true."""
+    config = {"imports": ["$from common.bundle import required as _required"], "loss": {"suppress_only": word},
+              "data": "$_required('folder', 'dataset_dir', 'the data')"}  # fmt: skip
+    parser = ConfigParser(config)
+    with pytest.raises(Exception, match="data") as fault:
+        parser.get_parsed_content("data")
+    assert str(user_error(fault.value)) == f"--loss::suppress_only {word}: is a word, not a value; write {value}"
+    parser = ConfigParser(config | {"loss": {"suppress_only": False, "name": "falsehood"}})
+    assert parser.get_parsed_content("data") == "folder"

@@ -5,7 +5,7 @@ import pytest
 from common.datasets import load_dataset
 from common.errors import UserError
 
-KEYS = {"image", "label", "text_prompt", "laterality", "subject", "source"}
+KEYS = {"image", "label", "text_prompt", "laterality", "subject", "source", "kind"}
 
 
 def test_contract(csv_root):

@@ -55,7 +55,7 @@ def slow_guide(attention, prior):
     top, left, bottom, right = slow_box(large)
     guide = np.zeros(prior.shape)
     for r, c in np.ndindex(prior.shape):
-        if top <= r + 0.5 < bottom and left <= c + 0.5 < right:
+        if top <= r + 0.5 < bottom and left <= c + 0.5 < right and prior[r, c] >= 0.1:
             guide[r, c] = large[r, c] * prior[r, c]
     return large, (top, left, bottom, right), guide / guide.max()
 
@@ -112,6 +112,30 @@ def test_the_guide_stays_on_the_named_side():
         assert guide[:, side].sum() > 0.99 * guide.sum()
 
 
+@pytest.mark.parametrize("zone", range(6))
+def test_the_guide_never_reaches_over_to_the_other_lung(zone):
+    """Wherever the attention is: a prior's tail there, scaled to 1, would."""
+    bits = tuple(int(place == zone) for place in range(6))
+    prior = torch.from_numpy(composite_prior(bits, (112, 112)).copy())[None]
+    for column in range(14):
+        guide = guidance(spot(6, column, size=(14, 14), spread=12)[None], prior).guide[0]
+        other = guide[:, 58:] if zone < 3 else guide[:, :54]
+        assert not other.any()
+
+
+def test_suppress_only_leaves_named_places_alone_wherever_the_attention_is():
+    """Both lower lungs named, attention on one of them alone."""
+    prior = prior_of(0, 0, 1, 0, 0, 1)[None]
+    for attention in (spot(3, 1, spread=6), spot(0, 4, spread=0.3)):
+        guides = guidance(attention[None], prior)
+        logits = torch.zeros(1, 1, *SIZE, requires_grad=True)
+        guide_loss(logits, guides, suppress_only=True).backward()
+        away = logits.grad[0, 0] > 0
+        assert torch.equal(away, prior[0] < 0.1)
+    silent = guidance(spot(3, 1, spread=6)[None], NOWHERE[None])
+    assert float(guide_loss(torch.zeros(1, 1, *SIZE), silent, suppress_only=True)) == 0
+
+
 def test_relative_lays_the_zones_into_the_box():
     """The whole picture's prior, shrunk: a point of the box has its value at that share of the picture."""
     box = torch.tensor([[6.0, 4.0, 18.0, 20.0]])
@@ -148,7 +172,7 @@ def test_loss_equals_eq_4_and_its_gradient_is_the_paper_s(suppress_only):
     for r, c in np.ndindex(SIZE):
         p = 1 / (1 + math.exp(-float(logits[0, 0, r, c])))
         guide = float(guides.guide[0, r, c])
-        refined = p * (float(guides.prior[0, r, c]) >= 0.1) if suppress_only else 0.7 * p + 0.3 * guide
+        refined = p * (float(LOWER_LEFT[r, c]) >= 0.1) if suppress_only else 0.7 * p + 0.3 * guide
         total += entropy(p, refined) / pixels / 2
         gradient = p - refined if suppress_only else 0.3 * (p - guide)
         assert float(logits.grad[0, 0, r, c]) == pytest.approx(gradient / pixels / 2, abs=1e-8)

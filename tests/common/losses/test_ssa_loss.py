@@ -83,7 +83,7 @@ def test_guidance_waits(output, target):
 
 
 def test_a_label_without_prior(output, target):
-    loss = SSALoss(guide_from=0)
+    loss = SSALoss()
     with pytest.raises(UserError, match="the label has 1 channels, expected the mask and the prior"):
         loss(output, target[:, :1])
     assert torch.isfinite(SSALoss(guide_weight=0)(output, target[:, :1]))

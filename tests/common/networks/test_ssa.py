@@ -131,6 +131,11 @@ def test_a_stage_that_is_none(key):
         network(**{key: 5})
 
 
+def test_an_image_too_small_for_the_stage():
+    with pytest.raises(UserError, match="SSA: the image has 16 x 32 pixels, too few for the attention of stage 4"):
+        network(attention_stage=4).train()(random_image(2, 16, 32), IDS)
+
+
 def test_mean_look_leaves_padding_out():
     looks = torch.rand(1, 2, 3, 2, 2)
     words = torch.tensor([[False, True, True]])

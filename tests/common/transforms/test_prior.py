@@ -52,6 +52,8 @@ def test_polyps_and_ct():
     assert row < 20 and column > 50
     ct = PositionPriord("text_prompt", "chest", kind="axial_ct")(item())["prior"][0]
     assert ct.argmax() // SIZE[1] > 50, "the bottom of an axial picture, not of the lungs"
+    of_the_row = PositionPriord("text_prompt", "chest")(item(kind="axial_ct"))["prior"][0]
+    assert torch.equal(of_the_row, ct)
 
 
 def chain(flip_prob=0.0):
@@ -80,6 +82,19 @@ def test_image_mask_and_prior_are_warped_as_one():
         assert ((warped > 0.5) != (mask > 0))[inside].mean() < 0.02
         places.add(int(warped.argmax()))
     assert len(places) > 6
+
+
+def test_both_axes_are_scaled():
+    """Each for itself, 0.9 to 1.1."""
+    affine = chain().transforms[2]
+    affine.set_random_state(3)
+    found = []
+    for _ in range(20):
+        affine.rand_affine.randomize()
+        found.append(affine.rand_affine.rand_affine_grid.scale_params)
+    found = np.array(found)
+    assert found.shape == (20, 2)
+    assert ((found >= 0.9) & (found <= 1.1)).all() and (found.std(axis=0) > 0.03).all()
 
 
 def test_a_mirrored_sentence_gets_its_own_map():
