@@ -7,9 +7,9 @@ multiplied. Everything here is a constant for the gradient but the prediction in
 Open in the paper, and what was chosen: the box holds A_norm ≥ 0.5, grown by 10 % about its centre; one below 5 % of the
 picture is no box but the whole picture; the prior keeps its place in the picture and is cut at the box (``relative``
 lays it into the box instead: with a sentence about one side the box is one lung, and its left half is not what "left"
-means); M_guide is scaled to a maximum of 1. The Gaussians' tails below 0.1 reach over to the other lung, and scaled they
-would guide there: they are cut off in M_guide, and where prior and attention hardly meet anywhere (maximum below 0.1)
-there is no guide.
+means); M_guide is scaled to a maximum of 1. The Gaussians' tails below 0.1 reach over to the other lung, and scaled
+they would guide there: they are cut off in M_guide, and where prior and attention hardly meet anywhere (maximum below
+0.1) there is no guide.
 """
 
 from __future__ import annotations

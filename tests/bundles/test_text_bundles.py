@@ -26,6 +26,8 @@ from .base import BUNDLES, SIZE, Bundle
 
 TEXT_BUNDLES = [name for name in BUNDLES if Bundle(name).json("metadata")["default_prompt"]]
 STEPS = {"max_epochs": 3, "epoch_length": 40}
+# networks that learn to read more slowly
+MORE_STEPS = {"biclip": {"max_epochs": 10, "epoch_length": 60}}
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +50,7 @@ def reader(request, scenes, tmp_path_factory):
     }  # fmt: skip
     run_bundle(
         bundle_folder(request.param), ["train", "demo"], "training", dataset_dir=str(scenes), val_limit=20,
-        **override, **STEPS,
+        **override, **MORE_STEPS.get(request.param, STEPS),
     )  # fmt: skip
     return request.param, override
 

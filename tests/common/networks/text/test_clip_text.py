@@ -54,5 +54,5 @@ def test_all_of_it_is_trained():
 
 
 def test_an_unknown_architecture_is_one_line():
-    with pytest.raises(UserError, match="text encoder: architecture 'compact', expected one of rn101, vit-b-32, or its"):
+    with pytest.raises(UserError, match="architecture 'compact', expected one of rn101, vit-b-32, or its"):
         ClipText("compact")
