@@ -15,16 +15,8 @@ from common.networks.image.ukan import UKAN, KANStage, TokKAN
 from common.networks.text import BertText, ClipText
 from tests.common.networks.kan_reference import kan
 from tests.common.networks.loops import conv, layer_norm, linear
+from tests.common.networks.test_mmi_unet import IDS, TEXT
 
-TEXT = {
-    "vocab_size": 50,
-    "hidden_size": 12,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 12,
-    "max_position_embeddings": 16,
-}
-IDS = torch.tensor([[2, 7, 8, 9, 3, 0, 0], [2, 9, 3, 0, 0, 0, 0]])
 WIDTHS = (4, 6, 8)
 MASK = torch.tensor([[True, True, True, False], [True, True, False, False]])
 
