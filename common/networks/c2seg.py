@@ -220,7 +220,9 @@ class C2Seg(TextNetwork):
 
     @torch.no_grad()
     def word_attention(self, image: torch.Tensor, text: torch.Tensor | None = None, scale: int = 2) -> torch.Tensor:
-        """Where in the picture each word looks: softmax_P(Aᵀ[n]) of eq. 6.
+        """Where in the picture each word is looked at: its column of softmax_N(A), the cells' look of eq. 5.
+
+        In softmax_P(Aᵀ) of eq. 6 words look at cells; after training all of them look at the same ones.
 
         Args:
             image: (B, in_channels, H, W).
@@ -242,7 +244,8 @@ class C2Seg(TextNetwork):
         text = self.prompt(text, image)
         grid, fuse = self.image_encoder(image)[scale], self.fusions[scale - fused[0]]
         scores, *_ = fuse.attention.scores(*fuse.sides(grid, self.text_encoder(text)[:, -1]))  # (B, P, N)
-        looks = scores.softmax(dim=1) * (text != 0)[:, None]
+        looks = _over_words(scores, text != 0)  # sums to 1 over the words
+        looks = looks / looks.sum(dim=1, keepdim=True).clamp_min(torch.finfo(looks.dtype).tiny)
         return looks.transpose(1, 2).unflatten(2, grid.shape[-2:])
 
 

@@ -64,7 +64,7 @@ def test_a_stage_one_that_is_not_there_is_one_line_and_none_is_none(data, tmp_pa
     assert "no.pt: there are no weights of stage I; make them" in str(user_error(fault.value))
     flow = stage_two(data, tmp_path)
     rates = [group["initial_lr"] for group in flow.parser.get_parsed_content("optimizer").param_groups]
-    assert rates == [0.001, 0.001]
+    assert rates == [BUNDLE.json("demo")["learning_rate"]] * 2
 
 
 @pytest.mark.parametrize(

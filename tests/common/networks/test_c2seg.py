@@ -327,7 +327,7 @@ def test_an_unknown_option_is_one_line(options, words):
         network(**options)
 
 
-def test_word_attention_is_the_words_softmax_over_the_picture():
+def test_word_attention_is_what_the_cells_see():
     net, image = network().eval(), random_image()
     found = net.word_attention(image, IDS, scale=1)
     assert found.shape == (2, 7, 6, 10)
@@ -337,7 +337,8 @@ def test_word_attention_is_the_words_softmax_over_the_picture():
     net.fusions[1].attention.text.register_forward_hook(lambda m, args, out: scores.update(text=out))
     net(image, IDS)
     a = torch.einsum("bpc,bnc->bpn", scores["image"][..., :6], scores["text"][..., :6]) / 6**0.5
-    torch.testing.assert_close(found[0, 3].flatten(), a[0, :, 3].softmax(0))
+    seen = a[0, :, :5].softmax(dim=1)  # cells, the first sentence's five words
+    torch.testing.assert_close(found[0, 3].flatten(), seen[:, 3] / seen[:, 3].sum())
     assert net.word_attention(image, scale=0).shape == (2, 4, 12, 20), "of the default sentence's four ids"
     with pytest.raises(UserError, match="scale 3, expected 0 to 2"):
         net.word_attention(image, IDS, scale=3)
