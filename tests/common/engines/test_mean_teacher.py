@@ -1,11 +1,7 @@
 """The mean teacher by itself, on a network of one convolution, and in the bundle that uses it."""
 
 import csv
-import os
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +18,7 @@ from common.errors import UserError
 from common.losses import SemiMedRefLoss
 from common.prompts.tokenizer import Tokenizer
 from common.transforms import Mixing, Views
-from tests.common.engines.test_resume import differences, history
+from tests.common.engines.test_resume import differences, history, kill_after, torchrun
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = ROOT / "bundles" / "semi_medref" / "configs"
@@ -304,29 +300,15 @@ def test_masks_of_unlabelled_images_are_never_read(data, unbroken, tmp_path):
         assert differences(*states) == []
 
 
-def torchrun(data: Path, out: Path, resume: bool, port: int) -> subprocess.Popen:
-    """Two processes with gloo."""
-    configs = [str(CONFIGS / f"{n}.json") for n in ("train", "demo", "multi_gpu_train")]
-    words = OPTIONS | {"config_file": configs, "dataset_dir": data, "output_dir": out, "resume": resume}
-    words.pop("device")
-    options = [text for key, value in words.items() for text in (f"--{key}", str(value))]
-    return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}", "-m",
-         "monai.bundle", "run", "training", *options],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
-
-
 @pytest.mark.full
 def test_two_processes_killed_and_resumed(data, tmp_path):
-    assert torchrun(data, tmp_path / "whole", False, 29541).wait(500) == 0
-    run = torchrun(data, tmp_path / "killed", False, 29542)
-    file, until = tmp_path / "killed" / "history.csv", time.monotonic() + 400
-    while time.monotonic() < until and not (file.exists() and len(file.read_text().splitlines()) > 3):
-        time.sleep(0.05)
-    os.killpg(run.pid, signal.SIGKILL)
-    assert run.wait(60) == -signal.SIGKILL
+    def start(name: str, port: int, resume: bool = False) -> subprocess.Popen:
+        words = OPTIONS | {"dataset_dir": data, "output_dir": tmp_path / name, "resume": resume}
+        words.pop("device")
+        return torchrun("semi_medref", words, port)
+
+    assert start("whole", 29541).wait(500) == 0
+    kill_after(start("killed", 29542), tmp_path / "killed", lines=3, seconds=400)
     assert 3 <= len(history(tmp_path / "killed")) < 5
-    assert torchrun(data, tmp_path / "killed", True, 29543).wait(500) == 0
+    assert start("killed", 29543, resume=True).wait(500) == 0
     same_run(tmp_path / "whole", tmp_path / "killed")

@@ -79,15 +79,10 @@ def test_killed_and_resumed_at_many_moments(data, tmp_path, workers):
     drive(data, tmp_path, workers, plan(7, times=4, saves=4))
 
 
-def torchrun(data: Path, out: Path, resume: bool, port: int) -> subprocess.Popen:
-    """Two processes with gloo."""
-    configs = [str(ROOT / "bundles" / "unet" / "configs" / f"{n}.json") for n in ("train", "demo", "multi_gpu_train")]
-    words = {
-        "config_file": configs, "dataset_dir": data, "output_dir": out, "weights": out / "model.pt",
-        "image_size": [64, 64], "batch_size": 2, "num_workers": 0, "epoch_length": 2, "max_epochs": 6,
-        "network_def::network::dropout": 0.2, "flip_prob": 0.5, "resume": resume,
-    }  # fmt: skip
-    options = [text for key, value in words.items() for text in (f"--{key}", str(value))]
+def torchrun(bundle: str, words: dict, port: int) -> subprocess.Popen:
+    """Train a bundle's demo in two processes with gloo; ``words`` are options of the command."""
+    configs = [str(ROOT / "bundles" / bundle / "configs" / f"{n}.json") for n in ("train", "demo", "multi_gpu_train")]
+    options = [text for key, value in ({"config_file": configs} | words).items() for text in (f"--{key}", str(value))]
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}", "-m",
          "monai.bundle", "run", "training", *options],
@@ -96,16 +91,27 @@ def torchrun(data: Path, out: Path, resume: bool, port: int) -> subprocess.Popen
     )  # fmt: skip
 
 
-@pytest.mark.full
-def test_two_processes_killed_and_resumed(data, tmp_path):
-    assert torchrun(data, tmp_path / "whole", False, 29531).wait(300) == 0
-    run = torchrun(data, tmp_path / "killed", False, 29532)
-    history_file = tmp_path / "killed" / "history.csv"
-    until = time.monotonic() + 240
-    while time.monotonic() < until and not (history_file.exists() and len(history_file.read_text().splitlines()) > 2):
+def kill_after(run: subprocess.Popen, folder: Path, lines: int, seconds: float) -> None:
+    """Kill all processes of ``run`` when its history has more than so many lines, or so many seconds have passed."""
+    file, until = folder / "history.csv", time.monotonic() + seconds
+    while time.monotonic() < until and not (file.exists() and len(file.read_text().splitlines()) > lines):
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGKILL)
     assert run.wait(60) == -signal.SIGKILL
+
+
+@pytest.mark.full
+def test_two_processes_killed_and_resumed(data, tmp_path):
+    def start(name: str, port: int, resume: bool = False) -> subprocess.Popen:
+        words = {
+            "dataset_dir": data, "output_dir": tmp_path / name, "weights": tmp_path / name / "model.pt",
+            "image_size": [64, 64], "batch_size": 2, "num_workers": 0, "epoch_length": 2, "max_epochs": 6,
+            "network_def::network::dropout": 0.2, "flip_prob": 0.5, "resume": resume,
+        }  # fmt: skip
+        return torchrun("unet", words, port)
+
+    assert start("whole", 29531).wait(300) == 0
+    kill_after(start("killed", 29532), tmp_path / "killed", lines=2, seconds=240)
     assert 2 <= len(history(tmp_path / "killed")) < 6
-    assert torchrun(data, tmp_path / "killed", True, 29533).wait(300) == 0
+    assert start("killed", 29533, resume=True).wait(300) == 0
     same_run(tmp_path / "whole", tmp_path / "killed")
