@@ -148,9 +148,8 @@ def process(rank: int, store: str, out: str) -> None:
 
 
 def test_two_processes_give_the_loss_and_gradient_of_one(tmp_path):
-    # forked: a process begun anew would import everything again
-    where = str(tmp_path / "store"), str(tmp_path / "out")
-    torch.multiprocessing.start_processes(process, where, nprocs=2, start_method="fork")
+    # begun anew, not forked: this process has threads of earlier tests, and what they hold stays locked in a fork
+    torch.multiprocessing.spawn(process, (str(tmp_path / "store"), str(tmp_path / "out")), nprocs=2)
     network = small()
     expected = step(network, inputs(), pairs()[:, 1])
     for rank in range(2):
