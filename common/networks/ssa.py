@@ -16,7 +16,9 @@ Open in the paper, and what was chosen. f_img and f_txt are what the deepest Bri
 aggregated the words, words that have aggregated the image; each goes through a linear layer to 256 channels and a
 LayerNorm (``align_stage`` takes another Bridger). Words are the valid tokens without the two special ones. A is the
 cross-attention with which the words look at the cells in the second Bridger (14² of them at 224²), the mean over
-heads and words; averaged over words, the attention of the cells (a softmax over words) would be constant.
+heads and words; averaged over all words, the attention of the cells (a softmax over words) would be constant.
+``attention_of="cells"`` takes it all the same, averaged over the words without the special tokens: how much of its look
+a cell spends on them. After training it lies nearer to the lesions than the words' own.
 
 All of it is used in training only: in eval mode the network is MMI-UNet, and so is what is exported. Parameters at the
 paper's sizes: MMI-UNet's 54.99 M and 0.395 M of the two projections.
@@ -24,7 +26,7 @@ paper's sizes: MMI-UNet's 54.99 M and 0.395 M of the two projections.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -32,7 +34,7 @@ from torch import nn
 from common.errors import UserError
 from common.losses.guidance import guidance, into_box
 from common.networks.base import Insight
-from common.networks.mmi_unet import Fused, MMIUNet
+from common.networks.mmi_unet import Fused, Looks, MMIUNet
 
 
 class SSA(MMIUNet):
@@ -42,15 +44,26 @@ class SSA(MMIUNet):
         align_stage: of the Bridger whose outputs are aligned, 1 to 4 (at the paper's sizes 56², 28², 14², 7² tokens).
         align_width: channels in which they are compared.
         attention_stage: of the Bridger whose attention guides.
+        attention_of: "words" or "cells", whose look is the attention that guides.
         baseline: arguments of :class:`common.networks.mmi_unet.MMIUNet`.
     """
 
-    def __init__(self, *, align_stage: int = 4, align_width: int = 256, attention_stage: int = 2, **baseline: Any):
+    def __init__(
+        self,
+        *,
+        align_stage: int = 4,
+        align_width: int = 256,
+        attention_stage: int = 2,
+        attention_of: Literal["words", "cells"] = "words",
+        **baseline: Any,
+    ) -> None:
         super().__init__(**baseline)
         for name, stage in (("align_stage", align_stage), ("attention_stage", attention_stage)):
             if stage not in (1, 2, 3, 4):
                 raise UserError(f"SSA: {name} is {stage}, expected 1 to 4")
-        self.align_stage, self.attention_stage = align_stage, attention_stage
+        if attention_of not in ("words", "cells"):
+            raise UserError(f"SSA: attention_of is '{attention_of}', expected words or cells")
+        self.align_stage, self.attention_stage, self.attention_of = align_stage, attention_stage, attention_of
         widths = self.image_encoder.widths[align_stage - 1], self.text_encoder.encoder.width
         self.image_projection, self.text_projection = (
             nn.Sequential(nn.Linear(width, align_width), nn.LayerNorm(align_width)) for width in widths
@@ -62,7 +75,7 @@ class SSA(MMIUNet):
         Returns:
             ``"pred"`` logits (B, 1, H, W); in train mode also ``"text"``, the ids (B, L), ``"words"`` (B, L) bool, True
             at words, ``"image_tokens"`` (B, N, align_width), ``"word_tokens"`` (B, L, align_width) and ``"attention"``
-            (B, h, w), that of the words on the picture.
+            (B, h, w), that of the words on the picture, or of its cells on the words.
         """
         if not self.training:
             return super().outputs(image, text)
@@ -76,7 +89,7 @@ class SSA(MMIUNet):
             "words": words,
             "image_tokens": image_tokens,
             "word_tokens": word_tokens,
-            "attention": mean_look(looks.of_words, words),
+            "attention": self._look(looks, words),
         }
 
     def tokens(self, fused: Fused) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,14 +99,18 @@ class SSA(MMIUNet):
 
     @torch.no_grad()
     def attention(self, image: torch.Tensor, text: torch.Tensor | None = None) -> torch.Tensor:
-        """A, as the guidance of the training gets it: (B, h, w), sums to 1; for :mod:`common.runtime.explain`.
+        """A, as the guidance of the training gets it: (B, h, w), ≥ 0; for :mod:`common.runtime.explain`.
 
         Args:
             image: (B, in_channels, H, W).
             text: ids (B, L); None for the default sentence.
         """
         text = self.prompt(text, image)
-        return mean_look(self.looks(image, text, self.attention_stage).of_words, words_of(text))
+        return self._look(self.looks(image, text, self.attention_stage), words_of(text))
+
+    def _look(self, looks: Looks, words: torch.Tensor) -> torch.Tensor:
+        """A (B, h, w) of a Bridger's attentions and the words (B, L)."""
+        return mean_look(looks.of_words if self.attention_of == "words" else looks.of_cells, words)
 
     @torch.no_grad()
     def insights(self, image: torch.Tensor, text: torch.Tensor, prior: torch.Tensor) -> list[Insight]:
@@ -105,9 +122,10 @@ class SSA(MMIUNet):
             "prior in the attention's box": found.prior,
             "guidance": found.guide,
         }
+        whose = {"words": "all words", "cells": "the picture's cells to all words"}[self.attention_of]
         return [
             Insight(
-                "what guided the training: attention of all words x prior of the position words in its box (white)"
+                f"what guided the training: attention of {whose} x prior of the position words in its box (white)"
                 + ("" if found.active.all() else "; here they do not meet, or no place is named: no guidance"),
                 tuple(steps),
                 torch.stack(list(steps.values()), dim=1),

@@ -37,10 +37,10 @@ def test_words_are_what_lies_between_the_special_tokens():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("stage", [3, 4])
-def test_what_training_gets_equals_the_loops(stage):
-    """Tokens from the Bridgers' outputs, and the second Bridger's text side: heads and words averaged."""
-    net, image = network(align_stage=stage).train().double(), random_image().double()
+@pytest.mark.parametrize(("stage", "side"), [(3, "words"), (4, "words"), (4, "cells")])
+def test_what_training_gets_equals_the_loops(stage, side):
+    """Tokens from the Bridgers' outputs, and a side of the second Bridger: heads and words averaged."""
+    net, image = network(align_stage=stage, attention_of=side).train().double(), random_image().double()
     seen = []
     for bridger in net.bridgers:
         bridger.register_forward_hook(lambda m, args, out: seen.append((args, out)))
@@ -51,14 +51,19 @@ def test_what_training_gets_equals_the_loops(stage):
     p = {key: value.numpy() for key, value in net.bridgers[1].state_dict().items()}
     q = {key: value.detach().numpy() for key, value in net.named_parameters() if "projection" in key}
     for b in range(2):
-        *_, of_words = loops.bridger(x[b].detach().numpy(), words[b].detach().numpy(), mask[b].numpy(), p, heads=2)
-        expected = np.zeros(of_words.shape[2:])
+        *_, of_cells, of_words = loops.bridger(
+            x[b].detach().numpy(), words[b].detach().numpy(), mask[b].numpy(), p, heads=2
+        )
+        look = of_words if side == "words" else of_cells
+        expected = np.zeros(look.shape[2:])
         mine = [n for n in range(7) if out["words"][b, n]]
         for n in mine:
             for h in range(2):
-                expected += of_words[h, n] / 2 / len(mine)
+                expected += look[h, n] / 2 / len(mine)
         np.testing.assert_allclose(out["attention"][b].detach(), expected, atol=1e-9)
-        assert expected.sum() == pytest.approx(1)
+        assert expected.std() > 1e-6
+        if side == "words":
+            assert expected.sum() == pytest.approx(1)
         out_v, out_t, _ = seen[stage - 1][1]
         cells = out_v[b].detach().numpy()
         cells = np.array([cells[:, r, c] for r in range(cells.shape[1]) for c in range(cells.shape[2])])
@@ -94,8 +99,14 @@ def test_nothing_of_it_is_traced():
     assert torch.allclose(traced(image, IDS), net(image, IDS), atol=1e-6)
 
 
-def test_attention_for_explain_is_that_of_training():
-    net, image = network(), random_image()
+def test_a_side_that_is_none():
+    with pytest.raises(UserError, match="SSA: attention_of is 'pixels', expected words or cells"):
+        network(attention_of="pixels")
+
+
+@pytest.mark.parametrize("side", ["words", "cells"])
+def test_attention_for_explain_is_that_of_training(side):
+    net, image = network(attention_of=side), random_image()
     trained = net.train()(image, IDS)["attention"]
     torch.testing.assert_close(net.eval().attention(image, IDS), trained)
     assert net.attention(image).shape == (2, 6, 10)
