@@ -107,20 +107,40 @@ def weights(path: str | Path) -> str:
 def required(value: Any, key: str, meaning: str) -> Any:
     """``value``, if the user gave one.
 
-    Every configuration asks for its data so, and so it is here that words are refused which the command line leaves
-    words though they were meant as values: ``--loss::suppress_only false`` would be a string, and true.
+    Every configuration asks for its data so, and so it is here that options are refused which would not do what they
+    say: words that were meant as values (``--loss::suppress_only false`` would be a string, and true), and None, which
+    ``monai.bundle run`` leaves out (``--max_norm None`` would keep what the configuration has).
 
     Raises:
-        UserError: for None or an empty string, naming the key and what it is for; for such a word.
+        UserError: for None or an empty string, naming the key and what it is for; for such an option.
     """
     if value in (None, ""):
         raise UserError(f"--{key} is not given: {meaning}")
-    for name, word in _words(running_config()):
+    config = running_config()
+    for name, word in _words(config):
         raise UserError(f"--{name} {word}: is a word, not a value; write {_VALUES[word.lower()]}")
+    for name in _left_out(config):
+        raise UserError(f"--{name} None: would be left out, and what is configured stay; write --{name} '$None'")
     return value
 
 
-_VALUES = {"false": "False", "null": "None"}
+_VALUES = {"false": "False", "null": "'$None'"}
+_RUNS = ("run", "run_workflow", "create_workflow")
+
+
+def _left_out(config: dict[str, Any]) -> Iterator[str]:
+    """Ids of options that ``monai.bundle run`` was given as None where the configuration has another value.
+
+    MONAI drops them (``update_kwargs``) before it makes a parser, so they are looked up among the callers.
+    """
+    from monai.bundle import ConfigParser
+
+    parser, frame = ConfigParser(config), inspect.currentframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "monai.bundle.scripts" and frame.f_code.co_name in _RUNS:
+            given = frame.f_locals.get("override", frame.f_locals.get("kwargs", {}))
+            yield from (name for name, value in given.items() if value is None and parser.get(name) is not None)
+        frame = frame.f_back
 
 
 def _words(item: Any, name: str = "") -> Iterator[tuple[str, str]]:

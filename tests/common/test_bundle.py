@@ -2,7 +2,7 @@ import json
 import logging
 
 import pytest
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, run
 
 import common.bundle
 from common import __version__
@@ -73,7 +73,7 @@ def test_the_running_configuration_is_that_of_the_parser():
     assert running_config() == {}
 
 
-@pytest.mark.parametrize(("word", "value"), [("false", "False"), ("null", "None")])
+@pytest.mark.parametrize(("word", "value"), [("false", "False"), ("null", "'$None'")])
 def test_a_word_that_was_meant_as_a_value_is_refused(word, value):
     """`--loss::suppress_only false` on the command line is the string, and true."""
     config = {"imports": ["$from common.bundle import required as _required"], "loss": {"suppress_only": word},
@@ -84,3 +84,20 @@ def test_a_word_that_was_meant_as_a_value_is_refused(word, value):
     assert str(user_error(fault.value)) == f"--loss::suppress_only {word}: is a word, not a value; write {value}"
     parser = ConfigParser(config | {"loss": {"suppress_only": False, "name": "falsehood"}})
     assert parser.get_parsed_content("data") == "folder"
+
+
+@pytest.mark.parametrize("name", ["max_norm", "loss::term", "loss#term", "handlers::0"])
+def test_an_option_that_is_none_is_refused(name, tmp_path):
+    """MONAI drops it, and what is configured would stay."""
+    config = {"imports": ["$from common.bundle import required as _required"], "loss": {"term": {"a": 1}, "no": None},
+              "max_norm": 1.0, "handlers": [1], "run": ["$_required('folder', 'dataset_dir', 'the data')"]}  # fmt: skip
+    (tmp_path / "train.json").write_text(json.dumps(config))
+
+    def train(**options):
+        run(config_file=str(tmp_path / "train.json"), **options)
+
+    with pytest.raises(Exception, match="_required") as fault:
+        train(**{name: None})
+    expected = f"--{name} None: would be left out, and what is configured stay; write --{name} '$None'"
+    assert str(user_error(fault.value)) == expected
+    train(**{name: "$None", "loss::no": None, "unknown": None})
