@@ -100,9 +100,9 @@ def load_dataset(
         name: see :func:`list_dataset`; ``"auto"`` tells the layout by itself.
         root: folder of the data set, or one above it.
         split: ``"train"``, ``"validation"``, ``"test"`` or ``"trainval"`` (the first two together).
-        fraction: labelled part, 1.0 for all.
+        fraction: labelled part of the rows (of those that ``limit`` leaves), 1.0 for all.
         seed: of the draws of ``fraction`` and ``limit``.
-        limit: at most so many rows, drawn after ``fraction``; the order of the sheet is kept.
+        limit: at most so many rows, drawn before ``fraction``; the order of the sheet is kept.
         laterality: ``"image"`` or ``"patient"``, for a ``csv`` table that has no such column.
         draw: how ``fraction`` is drawn, see :func:`common.datasets.splits.fraction_rows`.
 
@@ -130,8 +130,8 @@ def load_dataset(
     if not pairs:
         have = ", ".join(f"{s} ({n})" for s in SPLITS if (n := sum(p.split == s for p in listing.pairs)))
         raise UserError(f"{listing.root}: has no rows of split {split}; it has {have or 'none'}")
-    pairs = [pairs[row] for row in fraction_rows([p.image.name for p in pairs], fraction, seed, draw)]
     pairs = [pairs[row] for row in limit_rows(len(pairs), limit, seed)]
+    pairs = [pairs[row] for row in fraction_rows([p.image.name for p in pairs], fraction, seed, draw)]
     return [
         {
             "image": str(pair.image),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from common.datasets.load import load_dataset
-from common.datasets.splits import limit_rows
 
 
 def load_unlabelled(
@@ -26,9 +25,9 @@ def load_unlabelled(
     Args:
         name: of the data set.
         root: its folder.
-        fraction: the labelled part; of 1.0 nothing is left.
+        fraction: the labelled part of the rows; of 1.0 nothing is left.
         seed: of the draws.
-        limit: of labelled and unlabelled rows together.
+        limit: of labelled and unlabelled rows together, drawn before ``fraction``.
         laterality: as for ``load_dataset``.
         draw: as for ``load_dataset``.
 
@@ -38,16 +37,10 @@ def load_unlabelled(
     """
     if fraction == 1:
         return []
-    labelled = {
-        row["image"]
-        for row in load_dataset(name, root, "train", fraction=fraction, seed=seed, laterality=laterality, draw=draw)
-    }
-    rows = [
+    same = {"seed": seed, "limit": limit, "laterality": laterality}
+    labelled = {row["image"] for row in load_dataset(name, root, "train", fraction=fraction, draw=draw, **same)}
+    return [
         {key: value for key, value in row.items() if key != "label"}
-        for row in load_dataset(name, root, "train", laterality=laterality)
+        for row in load_dataset(name, root, "train", **same)
         if row["image"] not in labelled
     ]
-    if limit is not None:
-        limit -= len(labelled)
-        rows = [rows[number] for number in limit_rows(len(rows), limit, seed)] if limit > 0 else []
-    return rows

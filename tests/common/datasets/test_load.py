@@ -68,3 +68,7 @@ def test_fraction_and_limit(qata_root):
     assert len(three) == 3
     assert [item for item in train if item in three] == three
     assert [item for item in train if item in half] == half
+    six = load_dataset("qata", qata_root, "train", limit=6, seed=1)
+    both = load_dataset("qata", qata_root, "train", limit=6, seed=1, fraction=0.5)
+    assert len(both) == 3, "half of the six"
+    assert [item for item in six if item in both] == both
