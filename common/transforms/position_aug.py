@@ -9,6 +9,8 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
 
+from common.prompts import parse
+
 UNKNOWN, FUZZY = "[UNK_POS]", "a region of the lung"
 PHRASE = re.compile(r"\b(?:(?:upper|middle|lower|all) )+(?:left|right) lung\b", re.IGNORECASE)
 
@@ -16,10 +18,11 @@ PHRASE = re.compile(r"\b(?:(?:upper|middle|lower|all) )+(?:left|right) lung\b", 
 class RandPositionAugd(RandomizableTransform, MapTransform):
     """Replace each phrase of a place ("upper middle left lung") by "[UNK_POS]", or by "a region of the lung".
 
-    For sentences with their sides written out, as canonical ones; the mark is plain text to the tokeniser.
+    The sentence is made canonical first, in which every place is such a phrase ("all left and lower right lung" has
+    but one); one that is not understood is taken as it is. The mark is plain text to the tokeniser.
 
     Args:
-        keys: of sentences.
+        keys: of sentences, about the picture's sides.
         prob: that a phrase is edited, each by itself.
         dropout: share of the edited that become the mark; the others become the vague phrase.
 
@@ -37,7 +40,8 @@ class RandPositionAugd(RandomizableTransform, MapTransform):
         """Edit the sentences."""
         d = dict(data)
         for key in self.key_iterator(d):
-            d[key] = PHRASE.sub(self._edited, d[key])
+            found = parse(d[key], "image")
+            d[key] = PHRASE.sub(self._edited, found.caption() if found.understood else d[key])
         return d
 
     def _edited(self, phrase: re.Match[str]) -> str:

@@ -54,6 +54,17 @@ def test_the_other_reading_and_off():
     assert augmented(BOTH, 0, prob=0.0) == BOTH
 
 
+def test_original_words_are_made_canonical_first():
+    """Also where a phrase has no "lung" of its own."""
+    for sentence in ("Bilateral pulmonary infection, all left and lower right lung.",
+                     "bilateral pulmonary infection, uppper midlle lower left lung and lower right lung"):  # fmt: skip
+        found = augmented(sentence, 0, prob=1.0, dropout=1.0)
+        assert found == f"Bilateral pulmonary infection, {UNKNOWN} and {UNKNOWN}."
+    assert augmented("Nothing of the kind, lower left lung!", 0, prob=1.0, dropout=1.0) == (
+        f"Nothing of the kind, {UNKNOWN}!"
+    ), "not understood"
+
+
 def test_all_of_a_lung_is_a_phrase():
     assert augmented("Unilateral pulmonary infection, all left lung.", 0, prob=1.0, dropout=1.0) == (
         f"Unilateral pulmonary infection, {UNKNOWN}."
