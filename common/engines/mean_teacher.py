@@ -193,7 +193,9 @@ class MeanTeacherTrainer(SupervisedTrainer):
         weak, ids, strong = (batch[key].to(self.state.device) for key in ("image", "text", VIEW))
         with torch.autocast("cuda", **self.amp_kwargs) if self.amp else nullcontext():
             probability = self.teacher(weak, ids).float().sigmoid()
-        views = Views(strong, probability, list(batch["text_prompt"]), torch.zeros(len(strong), dtype=torch.bool))
+        given = [used == "given" for used in batch["prompt_used"]]
+        unchanged = torch.zeros(len(strong), dtype=torch.bool)
+        views = Views(strong, probability, list(batch["text_prompt"]), given, unchanged)
         if self.mixing is not None:
             views = self.mixing(views)
         sentences = [self.sentence_transforms({"text_prompt": sentence})["text_prompt"] for sentence in views.sentences]

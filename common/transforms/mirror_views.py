@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from common.errors import UserError
@@ -31,4 +33,4 @@ class MirrorViews(Mixing):
         sentences = [mirror_words(s) if flip else s for s, flip in zip(views.sentences, changed, strict=True)]
         where = changed.to(views.image.device)[:, None, None, None]
         image, probability = (torch.where(where, x.flip(-1), x) for x in (views.image, views.probability))
-        return Views(image, probability, sentences, changed)
+        return replace(views, image=image, probability=probability, sentences=sentences, changed=changed)

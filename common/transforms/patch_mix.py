@@ -24,6 +24,7 @@ class TPatchMix(Mixing):
     For each image i, j being another one of the batch, drawn at random:
 
     1. Conflict: the sentences must share a zone. R is the hull of the shared zones of one side, drawn if there are two.
+       A default sentence that stands in for a missing one shares none.
     2. M is a block in R: anywhere (``"pos"``), or about a pixel that the teacher calls lesion in j (``"pos+prob"``).
        ``"prob"`` asks for such a pixel alone, wherever it lies.
     3. Gate: the teacher's mean probability of j in M (eq. 7) reaches ``gate``; else M is empty.
@@ -75,15 +76,16 @@ class TPatchMix(Mixing):
         probability = views.probability[:, 0].float().cpu().numpy()  # (B, H, W)
         images, targets = np.zeros((2, *probability.shape), dtype=bool)
         sentences = list(views.sentences)
+        named = [sentence if given else "" for sentence, given in zip(sentences, views.given, strict=True)]
         for i, j in enumerate(source):
-            box = self._block(views.sentences[i], views.sentences[j], probability[j])
+            box = self._block(named[i], named[j], probability[j])
             if box is None or i == j:
                 continue
             inside = np.s_[box[0] : box[2], box[1] : box[3]]
             images[i][inside] = self.as_released
             if probability[j][inside].mean() < self.gate:
                 continue
-            said = self._said(views.sentences[i], views.sentences[j], probability[i], probability[j], inside)
+            said = self._said(views.sentences[i], named[j], probability[i], probability[j], inside)
             if said is not None:
                 images[i][inside] = targets[i][inside] = True
                 sentences[i] = said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from monai.transforms import Randomizable
@@ -17,12 +17,15 @@ class Views:
         image: (B, C, H, W), as displayed: columns at the last axis.
         probability: (B, 1, H, W), the teacher's on the weak views, 0 to 1; where it is high is the target.
         sentences: B, about the picture's sides.
-        changed: (B,) bool, on the CPU, which of them an augmentation has changed.
+        given: B, whether the sentence is the image's own; a default one stands in where there was none, and names
+            places of which nobody has said anything.
+        changed: (B,) bool, on the CPU, which targets an augmentation has changed.
     """
 
     image: torch.Tensor
     probability: torch.Tensor
     sentences: list[str]
+    given: list[bool]
     changed: torch.Tensor
 
 
@@ -56,4 +59,4 @@ def pasted(views: Views, source: torch.Tensor, masks: torch.Tensor, targets: tor
     image = torch.where(masks, views.image[source], views.image)
     taken = masks if targets is None else targets
     probability = torch.where(taken, views.probability[source], views.probability)
-    return Views(image, probability, list(views.sentences), masks.flatten(1).any(dim=1).cpu())
+    return replace(views, image=image, probability=probability, changed=taken.flatten(1).any(dim=1).cpu())

@@ -2,6 +2,7 @@
 
 import csv
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from common.engines import MeanTeacherTrainer, SeedEachEpoch
 from common.errors import UserError
 from common.losses import SemiMedRefLoss
 from common.prompts.tokenizer import Tokenizer
-from common.transforms import Mixing, Views
+from common.transforms import Mixing
 from tests.common.engines.test_resume import differences, history, kill_after, torchrun
 
 ROOT = Path(__file__).parents[3]
@@ -116,7 +117,8 @@ class Half(Mixing):
         self.seen.append((views, self.R.random_sample()))
         probability = views.probability.clone()
         probability[..., :4] = 0
-        return Views(views.image / 2, probability, [RIGHT] * len(views.sentences), torch.tensor([True, False]))
+        changed, sentences = torch.tensor([True, False]), [RIGHT] * len(views.sentences)
+        return replace(views, image=views.image / 2, probability=probability, sentences=sentences, changed=changed)
 
 
 @pytest.mark.parametrize("mixing", [False, True])
@@ -146,6 +148,7 @@ def test_what_student_and_loss_get(mixing):
         assert "weak" not in step
     if mixing:
         assert torch.equal(mix.seen[0][0].probability, answers[0][1])
+        assert [views.given for views, _ in mix.seen[:3]] == [[True, True], [False, True], [True, True]]
         draws = [draw for _, draw in mix.seen]
         again = Half()
         trainer(mixing=again).run()

@@ -10,7 +10,7 @@ from common.transforms import CutMix, Views
 
 def views() -> Views:
     image = torch.arange(1.0, 5)[:, None, None, None].expand(-1, 2, 12, 16).clone()
-    return Views(image, image[:, :1] / 10, list("abcd"), torch.zeros(4, dtype=torch.bool))
+    return Views(image, image[:, :1] / 10, list("abcd"), [True] * 4, torch.zeros(4, dtype=torch.bool))
 
 
 @given(st.integers(0, 999))

@@ -14,7 +14,8 @@ bits = st.tuples(*[st.integers(0, 1)] * 6).filter(any)
 def test_picture_target_and_sentence_go_together(zones, seed):
     rng = torch.Generator().manual_seed(seed)
     image, probability = (torch.rand(len(zones), 1, 4, 6, generator=rng) for _ in range(2))
-    before = Views(image, probability, [Findings("chest", z).caption() for z in zones], torch.zeros(len(zones)))
+    sentences = [Findings("chest", z).caption() for z in zones]
+    before = Views(image, probability, sentences, [True] * len(zones), torch.zeros(len(zones)))
     mirror = MirrorViews()
     mirror.set_random_state(seed)
     after = mirror(before)
@@ -27,7 +28,7 @@ def test_picture_target_and_sentence_go_together(zones, seed):
 
 
 def test_ends_and_faults():
-    before = Views(torch.rand(3, 1, 2, 2), torch.rand(3, 1, 2, 2), ["left"] * 3, torch.zeros(3))
+    before = Views(torch.rand(3, 1, 2, 2), torch.rand(3, 1, 2, 2), ["left"] * 3, [True] * 3, torch.zeros(3))
     assert MirrorViews(1.0)(before).sentences == ["right"] * 3
     assert not MirrorViews(0.0)(before).changed.any()
     with pytest.raises(UserError, match="MirrorViews: prob is -1, expected 0 to 1"):

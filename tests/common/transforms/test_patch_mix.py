@@ -10,12 +10,17 @@ from common.prompts.zones import count_of_mask, zones_of_mask
 from common.transforms import TPatchMix, Views
 
 SIZE = 64
-ROWS, COLUMNS = (0, round(75 / 224 * SIZE), round(100 / 224 * SIZE), SIZE), (0, SIZE // 2, SIZE)
+COLUMNS = (0, SIZE // 2, SIZE)
+ROWS = {
+    "radiograph": (0, round(75 / 224 * SIZE), round(100 / 224 * SIZE), SIZE),
+    "axial_ct": (0, round(0.545 * SIZE), round(0.79 * SIZE), SIZE),
+}
+kinds = pytest.mark.parametrize("kind", ROWS)
 bits = st.tuples(*[st.integers(0, 1)] * 6).filter(any)
 batches = st.tuples(st.lists(bits, min_size=2, max_size=5), st.integers(0, 999))
 
 
-def views(zones, seed, doubt=False) -> Views:
+def views(zones, seed, doubt=False, kind="radiograph") -> Views:
     """Pictures whose value tells whose they are, and blobs where the sentence says; some pixels may be unsure."""
     rng = np.random.default_rng(seed)
     probability = np.zeros((len(zones), 1, SIZE, SIZE), np.float32)
@@ -23,14 +28,15 @@ def views(zones, seed, doubt=False) -> Views:
         for z, bit in enumerate(named):
             if bit:
                 row, column = z % 3, z // 3
-                top = rng.integers(ROWS[row], max(ROWS[row] + 1, ROWS[row + 1] - 6))
+                top = rng.integers(ROWS[kind][row], max(ROWS[kind][row] + 1, ROWS[kind][row + 1] - 6))
                 left = rng.integers(COLUMNS[column] + 1, COLUMNS[column + 1] - 14)
                 probability[i, 0, top : top + 7, left : left + 12] = rng.uniform(0.6, 1)
     if doubt:
         probability *= rng.uniform(0.3, 1, probability.shape)
     image = torch.arange(1.0, len(zones) + 1)[:, None, None, None].expand(-1, 1, SIZE, SIZE).clone()
     sentences = [Findings("chest", named, sum(named)).caption() for named in zones]
-    return Views(image, torch.from_numpy(probability), sentences, torch.zeros(len(zones), dtype=torch.bool))
+    unchanged = torch.zeros(len(zones), dtype=torch.bool)
+    return Views(image, torch.from_numpy(probability), sentences, [True] * len(zones), unchanged)
 
 
 def mixed(given, seed, **options) -> Views:
@@ -39,27 +45,29 @@ def mixed(given, seed, **options) -> Views:
     return mix(given)
 
 
+@kinds
 @pytest.mark.parametrize("mode", ["pos", "prob", "pos+prob"])
 @given(batches)
-def test_the_sentence_says_the_mixed_mask(mode, batch):
+def test_the_sentence_says_the_mixed_mask(mode, kind, batch):
     zones, seed = batch
-    before = views(zones, seed, doubt=bool(seed % 2))
-    after = mixed(before, seed, mode=mode)
+    before = views(zones, seed, bool(seed % 2), kind)
+    after = mixed(before, seed, mode=mode, kind=kind)
     for i in torch.nonzero(after.changed).flatten():
         target = after.probability[i, 0].numpy() >= 0.5
         said = parse(after.sentences[i], "image")
         assert said.understood
-        assert said.zones == zones_of_mask(target)
+        assert said.zones == zones_of_mask(target, kind)
         assert said.count == count_of_mask(target)
 
 
+@kinds
 @pytest.mark.parametrize("mode", ["pos", "pos+prob"])
 @given(batches)
-def test_nothing_of_another_side_is_pasted(mode, batch):
+def test_nothing_of_another_side_is_pasted(mode, kind, batch):
     """What was pasted lies in the half, and in the rows, of zones that both sentences name."""
     zones, seed = batch
-    before = views(zones, seed)
-    after = mixed(before, seed, mode=mode)
+    before = views(zones, seed, kind=kind)
+    after = mixed(before, seed, mode=mode, kind=kind)
     for i in range(len(zones)):
         where = np.argwhere((after.image[i, 0] != i + 1).numpy())
         if not len(where):
@@ -70,7 +78,7 @@ def test_nothing_of_another_side_is_pasted(mode, batch):
         assert len(sides) == 1
         levels = [z % 3 for z in range(6) if shared[z] and z // 3 in sides]
         assert levels
-        assert ROWS[min(levels)] <= where[:, 0].min() and where[:, 0].max() < ROWS[max(levels) + 1]
+        assert ROWS[kind][min(levels)] <= where[:, 0].min() and where[:, 0].max() < ROWS[kind][max(levels) + 1]
 
 
 @pytest.mark.parametrize("mode", ["pos", "prob", "pos+prob"])
@@ -117,6 +125,59 @@ def test_mixing_equals_the_equations():
         assert count <= 64 and total / count >= 0.55
 
 
+def pasted_by(before, seeds, **options) -> list[np.ndarray]:
+    """Where the first of two pictures got something, by seed: (n, 2) rows and columns."""
+    found = (mixed(before, seed, **options) for seed in seeds)
+    return [where for after in found if len(where := np.argwhere((after.image[0, 0] == 2).numpy()))]
+
+
+@kinds
+@pytest.mark.parametrize("mode", ["pos", "pos+prob"])
+def test_patches_come_from_all_rows_of_the_hull(mode, kind):
+    """Upper and lower shared: also the middle, which neither names, as the paper's hull."""
+    rows, before = ROWS[kind], both((1, 0, 1, 0, 0, 0), (1, 0, 1, 0, 0, 0))
+    before.probability[:] = 1
+    found = pasted_by(before, range(200), mode=mode, kind=kind, block=4)
+    levels = {int(np.searchsorted(rows, where[:, 0].mean(), side="right")) - 1 for where in found}
+    assert levels == {0, 1, 2}
+    assert max(where[:, 1].max() for where in found) < SIZE // 2
+
+
+def test_the_side_is_drawn():
+    before = both((0, 1, 0, 0, 1, 0), (0, 1, 0, 0, 1, 0))
+    before.probability[:] = 1
+    found = pasted_by(before, range(200))
+    share = np.mean([where[:, 1].mean() < SIZE // 2 for where in found])
+    assert len(found) > 50 and 0.3 < share < 0.7
+
+
+@pytest.mark.parametrize("mode", ["prob", "pos+prob"])
+def test_blocks_lie_about_confident_pixels(mode):
+    """In a picture that is unsure everywhere but for one pixel, about this one."""
+    before = both((0, 1, 1, 0, 0, 0), (0, 1, 1, 0, 0, 0))
+    before.probability[1] = 0.5
+    before.probability[1, 0, 45, 16] = 0.6
+    found = pasted_by(before, range(20), mode=mode, gate=0.0)
+    assert found and all(
+        (where.min(axis=0) == (41, 12)).all() and (where.max(axis=0) == (48, 19)).all() for where in found
+    )
+    assert pasted_by(before, range(20), mode=mode, gate=0.0, confident=0.61) == []
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_a_default_sentence_names_no_place(released):
+    """It asserts all six zones of a picture of which nobody has said anything."""
+    before = both((1,) * 6, (1,) * 6)
+    before.probability[:] = 1
+    options = {"mode": "pos", "as_released": released, "gate": 0.0}
+    assert pasted_by(before, range(20), **options)
+    before.given[0] = False
+    assert pasted_by(before, range(20), **options) == []
+    if not released:
+        before.given[:] = True, False
+        assert pasted_by(before, range(20), **options) == []
+
+
 def test_conflicts():
     seed = swapping()
     for left, right in (((0, 0, 1, 0, 0, 0), (0, 0, 0, 0, 0, 1)), ((1, 0, 0, 0, 0, 0), (0, 0, 1, 1, 1, 1))):
@@ -133,9 +194,11 @@ def test_the_released_code_leaves_rejected_patches_in_the_picture():
     after = mixed(before, seed, mode="pos", as_released=True, gate=1.01)
     assert (after.image[0] != 1).any()
     assert torch.equal(after.probability, before.probability) and after.sentences == before.sentences
+    assert not after.changed.any(), "what counts as mixed is the target"
     before.probability[1] = 1
     after = mixed(before, seed, mode="pos", as_released=True)
     assert (after.image[0] != 1).any() and not torch.equal(after.probability, before.probability)
+    assert after.changed[0]
 
 
 def test_the_released_code_joins_first_phrases():
@@ -180,7 +243,7 @@ def test_more_than_a_tenth_is_mixed_on_qata(qata_dir):
                 truth = torch.tensor(np.stack(masks[part]), dtype=torch.float32)[:, None]
                 captions = [s.caption() if s.understood else "" for s in sentences[part]]
                 captions = [c or "No pulmonary infection." for c in captions]
-                found = mix(Views(truth, truth, captions, torch.zeros(16)))
+                found = mix(Views(truth, truth, captions, [True] * 16, torch.zeros(16)))
                 shares.append((found.probability != truth).flatten(1).any(1).float().mean())
         rates[name] = float(torch.stack(shares).mean())
     print(rates)
