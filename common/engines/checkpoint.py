@@ -92,7 +92,8 @@ class BestCheckpoint:
         network: what is trained; saved without wrappers, as a flat state dict.
         path: the file, usually ``models/model.pt`` of the bundle.
         metric: the name in ``engine.state.metrics``; greater is better.
-        sidecar: what ``model.json`` holds beside the metric.
+        sidecar: what ``model.json`` holds beside the metric. What the evaluator names in ``sources`` (further data
+            that a trainer learns from) is added by itself.
     """
 
     def __init__(
@@ -126,10 +127,9 @@ class BestCheckpoint:
                         path.replace(path.with_stem("previous_" + path.stem))
             state = plain(self.network).state_dict()
             _save(state, self.path)
-            text = json.dumps(
-                {"metric": self.metric, "value": value, "epoch": self.epoch, **provenance(), **self.sidecar},
-                indent=4, default=str,
-            )  # fmt: skip
+            found = {"metric": self.metric, "value": value, "epoch": self.epoch}
+            found |= provenance() | self.sidecar | getattr(engine, "sources", {})
+            text = json.dumps(found, indent=4, default=str)
             write_text(self.path.with_suffix(".json"), text)
 
     def state_dict(self) -> dict[str, Any]:
@@ -152,7 +152,8 @@ class LastCheckpoint:
             scheduler, loss with a schedule, early stop, best checkpoint, history). The trainer's ``GradScaler``, and
             what a trainer names in ``kept`` (the teacher), are added by themselves.
         config: the merged configuration; a checkpoint of another one is refused.
-        data: fingerprints of the data; a checkpoint of other data is refused.
+        data: fingerprints of the data; a checkpoint of other data is refused. What a trainer names in ``sources`` is
+            added by itself.
         resume: continue from ``path`` if it is there; if False, a file that is there is an error.
     """
 
@@ -166,7 +167,7 @@ class LastCheckpoint:
     ) -> None:
         self.path, self.resume = Path(path), resume
         self.state = {name: item for name, item in state.items() if hasattr(item, "state_dict")}
-        self.config = what_counts(config) | what_counts({"data": data})
+        self.config, self.data = what_counts(config), dict(data or {})
         if self.path.exists() and not resume:
             raise UserError(
                 f"{self.path}: a run was begun in this folder; continue it with --resume true, "
@@ -185,6 +186,9 @@ class LastCheckpoint:
             items["scaler"] = engine.scaler
         return items
 
+    def _config(self, engine: Engine) -> dict[str, str]:
+        return self.config | what_counts({"data": self.data | getattr(engine, "sources", {})})
+
     def save(self, engine: Engine) -> None:
         """Write the file (rank 0)."""
         if engine.state.rank:
@@ -194,7 +198,7 @@ class LastCheckpoint:
             "epoch": engine.state.epoch,
             "iteration": engine.state.iteration,
             "stopped": bool(engine.should_terminate),
-            "config": self.config,
+            "config": self._config(engine),
         }
         _save(content, self.path)
 
@@ -211,8 +215,8 @@ class LastCheckpoint:
         except Exception as error:
             raise UserError(f"{self.path}: cannot be read ({type(error).__name__}); remove it to start anew") from error
         run = content["_run"]
-        before = run["config"]
-        other = sorted(k for k in before.keys() | self.config.keys() if before.get(k) != self.config.get(k))
+        before, now = run["config"], self._config(engine)
+        other = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
         if other:
             raise UserError(
                 f"{self.path}: was written with another configuration ({', '.join(other)} differ); "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -16,6 +17,7 @@ from monai.data.utils import set_rnd
 from monai.engines import PrepareBatchExtraInput, SupervisedTrainer
 from monai.transforms import Compose
 
+from common.datasets.fingerprint import fingerprint
 from common.errors import UserError
 from common.prompts import parse
 from common.prompts.tokenizer import Tokenizer
@@ -30,18 +32,19 @@ EVALUATED = ("student", "teacher")
 class Teacher(EMAHandler):
     """Ignite's exponential moving average, of all that is trained and of buffers with a fraction; in eval mode.
 
-    What is frozen stays as it is: an average of equal numbers would change their last bits, step by step.
+    What is frozen stays as it was copied: an average of equal numbers would change their last bits, step by step.
     """
 
     def _update_ema_model(self, engine: Engine, name: str) -> None:
         momentum = getattr(engine.state, name)
-        trained = {key for key, value in self.model.named_parameters() if value.requires_grad}
-        trained |= {key for key, value in self.model.named_buffers() if value.is_floating_point()}
+        frozen = {key for key, value in self.model.named_parameters() if not value.requires_grad}
         theirs = self.ema_model.state_dict()
         for key, value in self.model.state_dict().items():
-            if key in trained:
+            if key in frozen:
+                continue
+            if value.is_floating_point():
                 theirs[key].lerp_(value, momentum)
-            elif not torch.equal(theirs[key], value):
+            else:
                 theirs[key].copy_(value)
 
 
@@ -54,8 +57,8 @@ class MeanTeacherTrainer(SupervisedTrainer):
     :class:`common.losses.SemiMedRefLoss`; then the teacher follows the student. Without unlabelled images, or while
     their weight is 0, this is supervised training.
 
-    A labelled set that is shorter than the unlabelled is gone through several times an epoch, shuffled anew each time
-    (the released code draws from it with replacement).
+    A labelled set that is shorter than the unlabelled is gone through several times an epoch, shuffled anew each time,
+    in several processes too (the released code draws from it with replacement).
 
     Args:
         unlabelled: loader of unlabelled images, :func:`common.engines.unlabelled_loader`; None for none (in a
@@ -80,6 +83,7 @@ class MeanTeacherTrainer(SupervisedTrainer):
     Attributes:
         kept: what a resumed run needs beside what every trainer's does, for
             :class:`common.engines.LastCheckpoint`.
+        sources: fingerprint of the unlabelled data, for it and the sidecar of the best weights.
 
     Raises:
         UserError: ``evaluate`` is neither, or the teacher's evaluator is missing.
@@ -123,9 +127,14 @@ class MeanTeacherTrainer(SupervisedTrainer):
         self.averaging = Teacher(self.student, momentum=1 - self.decay[0])
         self.teacher: torch.nn.Module = self.averaging.ema_model
         self.kept = {"teacher": self.teacher}
+        self.sources = {"unlabelled": fingerprint(getattr(unlabelled.dataset, "data", []) if unlabelled else [])}
+        if evaluator is not None:
+            evaluator.sources = self.sources
         self._batches: Any = None
+        self.add_event_handler(Events.STARTED, self._say)
         # after the handlers of the configuration, the first of which seeds the epoch
         self.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        self.add_event_handler(Events.DATALOADER_STOP_ITERATION, lambda: self._another_order(self.data_loader))
         self.averaging.attach(self)
         if evaluate == "teacher":
             for event in (Events.STARTED, Events.COMPLETED):
@@ -136,6 +145,19 @@ class MeanTeacherTrainer(SupervisedTrainer):
         first, last = self.decay
         risen = (epoch - self.decay_from) / self.decay_epochs if self.decay_epochs else float(epoch >= self.decay_from)
         return first + (last - first) * min(max(risen, 0.0), 1.0)
+
+    def _say(self, engine: Engine) -> None:
+        """How many images of either kind there are."""
+        log, count = logging.getLogger("training"), len(self.data_loader.dataset)
+        if self.unlabelled is None:
+            log.info("%d labelled images and no unlabelled ones: training is supervised", count)
+        else:
+            log.info("%d labelled and %d unlabelled images", count, len(self.unlabelled.dataset))
+
+    def _another_order(self, loader: DataLoader) -> None:
+        """Where there are several processes: an order of its own for a further pass of the epoch."""
+        if isinstance(loader.sampler, DistributedSampler):
+            loader.sampler.set_epoch(loader.sampler.epoch + self.state.max_epochs)
 
     def _begin(self, engine: Engine) -> None:
         """Randomness of the epoch from its seed, unlabelled images from their beginning."""
@@ -172,6 +194,7 @@ class MeanTeacherTrainer(SupervisedTrainer):
             if batch is not None:
                 return batch
             self._batches = None
+            self._another_order(self.unlabelled)
         raise UserError("unlabelled: the loader gives no batch; lower batch_size")
 
     def zones(self, batch: dict[str, Any]) -> torch.Tensor:

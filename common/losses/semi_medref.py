@@ -37,7 +37,8 @@ class SemiMedRefLoss(torch.nn.Module):
     Attributes:
         terms: of the last call: ``dice``, ``ce``, ``align``; with unlabelled images also ``unsupervised``,
             ``align_unlabelled``, ``lesion`` (share of the teacher's answer that is lesion) and ``mixed`` (share of the
-            images that an augmentation of the batch has changed); ``weight``, which is λ.
+            images whose target an augmentation of the batch has changed); ``weight``, which is λ, 0 without unlabelled
+            images.
 
     Raises:
         UserError: no such alignment.
@@ -85,7 +86,7 @@ class SemiMedRefLoss(torch.nn.Module):
         if self.align_weight:
             self.terms["align"] = self._align(output, "")
             loss = loss + self.align_weight * self.terms["align"]
-        self.terms["weight"] = torch.tensor(self.unlabelled_weight)
+        self.terms["weight"] = torch.tensor(self.unlabelled_weight if "strong_pred" in output else 0.0)
         if "strong_pred" not in output:
             return loss
         pseudo = output["pseudo"]

@@ -1,6 +1,8 @@
 """The mean teacher by itself, on a network of one convolution, and in the bundle that uses it."""
 
 import csv
+import json
+import logging
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +12,13 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
-from monai.data import DataLoader
+from monai.data import CacheDataset, DataLoader, DistributedSampler
 from monai.engines import PrepareBatchExtraInput, SupervisedEvaluator, SupervisedTrainer
+from torch.overrides import TorchFunctionMode
 
 from common.datasets import load_dataset, load_unlabelled, phantoms
 from common.engines import MeanTeacherTrainer, SeedEachEpoch
-from common.errors import UserError
+from common.errors import UserError, user_error
 from common.losses import SemiMedRefLoss
 from common.prompts.tokenizer import Tokenizer
 from common.transforms import Mixing
@@ -105,6 +108,29 @@ def test_the_teacher_is_the_average_of_the_student():
     assert [round(engine.alpha(epoch), 3) for epoch in range(5)] == [0.7, 0.7, 0.8, 0.9, 0.9]
 
 
+class Touched(TorchFunctionMode):
+    """Remembers where the values lie that are compared or averaged."""
+
+    def __init__(self):
+        super().__init__()
+        self.places = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func.__name__ in ("equal", "lerp_", "copy_"):
+            self.places |= {value.data_ptr() for value in args[:2]}
+        return func(*args, **kwargs or {})
+
+
+def test_what_is_frozen_is_not_even_compared():
+    """It is the larger part of a network with a frozen text encoder."""
+    engine = trainer()
+    engine.state.ema_momentum = 0.1
+    with Touched() as touched:
+        engine.averaging._update_ema_model(engine, "ema_momentum")
+    expected = {value.data_ptr() for key, value in engine.student.state_dict().items() if key != "frozen"}
+    assert expected < touched.places and engine.student.frozen.data_ptr() not in touched.places
+
+
 class Half(Mixing):
     """Halves the strong views, hides the teacher's answer in the left half, says the other side."""
 
@@ -153,6 +179,19 @@ def test_what_student_and_loss_get(mixing):
         again = Half()
         trainer(mixing=again).run()
         assert draws == [draw for _, draw in again.seen] and len(set(draws)) == 6, "seeded by the epoch"
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (6, "4 labelled and 6 unlabelled images"),
+        (0, "4 labelled images and no unlabelled ones: training is supervised"),
+    ],
+)
+def test_numbers_of_images_are_said(count, words, caplog):
+    with caplog.at_level(logging.INFO):
+        trainer(unlabelled=count).run()
+    assert [record.getMessage() for record in caplog.records if record.name == "training"] == [words]
 
 
 def test_zones_of_sentences_that_were_given():
@@ -213,6 +252,35 @@ def test_faults(evaluate):
         trainer(evaluate=evaluate)
 
 
+@pytest.fixture
+def process_group(tmp_path):
+    """One process of one, so that samplers are those of several."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_several_processes_get_another_order_in_each_pass(process_group):
+    """Of labelled and unlabelled images, in all passes of all epochs; begun anew at an epoch the order is its own."""
+    orders = []
+
+    class Order(DistributedSampler):
+        def __iter__(self):
+            orders.append((self.epoch, found := list(super().__iter__())))
+            return iter(found)
+
+    labelled, unlabelled = rows(20, True), rows(20, False)
+    network = Tiny()
+    arguments = common_arguments(network, SemiMedRefLoss(burn_in=0, ramp=0, align_weight=0, align_unlabelled_weight=0))
+    arguments |= {"train_data_loader": DataLoader(labelled, batch_size=10, sampler=Order(labelled))}
+    arguments["train_handlers"].append(Schedule())
+    loader = DataLoader(unlabelled, batch_size=10, sampler=Order(unlabelled))
+    MeanTeacherTrainer(unlabelled=loader, tokenizer="compact", epoch_length=5, **arguments).run()
+    used = {epoch: tuple(order) for epoch, order in orders}
+    assert set(used) == {epoch + 3 * again for epoch in (1, 2, 3) for again in (0, 1, 2)}
+    assert len(set(used.values())) == 9
+
+
 # in the bundle
 
 
@@ -231,13 +299,18 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def train(data: Path, folder: Path, stop_after: int | None = None, **options) -> None:
-    """One run in this process; with ``stop_after`` it dies in that step."""
+def workflow(data: Path, folder: Path, **options) -> ConfigWorkflow:
     flow = ConfigWorkflow(
         [str(CONFIGS / f"{name}.json") for name in ("train", "demo")], str(CONFIGS / "metadata.json"),
         logging_file=False, dataset_dir=str(data), output_dir=str(folder), **OPTIONS | options,
     )  # fmt: skip
     flow.initialize()
+    return flow
+
+
+def train(data: Path, folder: Path, stop_after: int | None = None, **options) -> None:
+    """One run in this process; with ``stop_after`` it dies in that step."""
+    flow = workflow(data, folder, **options)
     if stop_after is not None:
 
         def die(engine):
@@ -268,6 +341,33 @@ def test_unlabelled_images_take_part(unbroken):
     assert max(float(row["loss/mixed"] or 0) for row in rows) > 0
     state = torch.load(unbroken / "last.pt", weights_only=True)
     assert state["teacher"].keys() == state["network"].keys()
+
+
+def test_the_unlabelled_data_has_a_fingerprint(data, unbroken, tmp_path):
+    """In the sidecar of the best weights and in the last checkpoint: with other data it is not continued."""
+    count = len(load_unlabelled("auto", data, fraction=OPTIONS["fraction"]))
+    sidecar = json.loads((unbroken / "model.json").read_text())
+    assert sidecar["unlabelled"]["items"] == count > sidecar["data"]["items"]
+    saved = torch.load(unbroken / "last.pt", weights_only=True)["_run"]["config"]
+    assert json.loads(saved["data"])["unlabelled"] == sidecar["unlabelled"]
+    copy, run = tmp_path / "data", tmp_path / "run"
+    subprocess.run(["cp", "-r", str(data), str(copy)], check=True)
+    subprocess.run(["cp", "-r", str(unbroken), str(run)], check=True)
+    image = Path(load_unlabelled("auto", copy, fraction=OPTIONS["fraction"])[0]["image"])
+    image.write_bytes(image.read_bytes() + b"other")
+    flow = workflow(copy, run, resume=True)
+    with pytest.raises((UserError, RuntimeError)) as fault:
+        flow.run()
+    assert "last.pt: was written with another configuration (data differ)" in str(user_error(fault.value))
+
+
+@pytest.mark.parametrize("weight", [0.3, 0.0])
+def test_without_weight_unlabelled_images_are_not_cached(data, tmp_path, weight):
+    """But an epoch is as long as with them."""
+    flow = workflow(data, tmp_path, epoch_length=None, **{"loss::weight": weight})
+    engine = flow.parser.get_parsed_content("train::trainer")
+    assert isinstance(engine.unlabelled.dataset, CacheDataset) == bool(weight)
+    assert engine.state.epoch_length == len(engine.unlabelled) > len(engine.data_loader)
 
 
 def same_run(a: Path, b: Path) -> None:

@@ -47,6 +47,7 @@ def test_equals_the_sum_of_its_parts(output, ce):
     unlabelled = plain(output["strong_pred"], output["pseudo"]) + 0.1 * weak
     torch.testing.assert_close(found, plain(output, TARGET) + 0.02 * aligned + 0.1 * unlabelled)
     assert loss.terms.keys() == {"dice", "ce", "align", "weight", "unsupervised", "lesion", "mixed", "align_unlabelled"}
+    assert float(loss.terms["weight"]) == pytest.approx(0.1)
     assert float(loss.terms["mixed"]) == pytest.approx(1 / 3)
     assert float(loss.terms["lesion"]) == pytest.approx(float(output["pseudo"].mean()))
 
@@ -57,6 +58,7 @@ def test_without_unlabelled_images_it_is_supervised(output):
     loss.set_epoch(50)
     torch.testing.assert_close(loss(labelled, TARGET), Supervised()(labelled, TARGET))
     assert loss.terms.keys() == {"dice", "ce", "weight"}
+    assert float(loss.terms["weight"]) == 0, "the λ that took part"
 
 
 def test_clip_is_another_alignment(output):
