@@ -6,6 +6,7 @@ from .flip import RandMirrorPromptd
 from .low_dose import LowDoseNoised
 from .mirror_views import MirrorViews
 from .motion_blur import MotionBlurd
+from .normalize_as import NormalizeAsd
 from .patch_mix import TPatchMix
 from .position_aug import RandPositionAugd
 from .prior import PositionPriord
@@ -24,6 +25,7 @@ __all__ = [
     "MirrorViews",
     "Mixing",
     "MotionBlurd",
+    "NormalizeAsd",
     "PositionPriord",
     "PreparePromptd",
     "RandLowDoseNoised",
