@@ -23,8 +23,8 @@ SHARED_CONFIGS = ("train", "inference")
 ALLOWED = (
     "bundle_root", "network_def", "loss", "optimizer", "lr_scheduler", "image_size", "batch_size", "learning_rate",
     "text_learning_rate", "image_learning_rate", "cosine_epochs", "max_epochs", "patience", "max_norm", "grammar",
-    "captions", "text_checkpoint", "image_checkpoint", "normalization", "train::random_transforms", "train::trainer",
-    "train::inferer",
+    "captions", "text_checkpoint", "image_checkpoint", "teacher_decay", "normalization", "train::random_transforms",
+    "train::trainer", "train::inferer",
 )  # fmt: skip
 
 

@@ -72,6 +72,8 @@ def trained(bundle: Bundle, data: Path, folder: Path) -> dict:
     }  # fmt: skip
     # a part of the loss that waits for an epoch shall run, too
     waits = {"loss::guide_from": 0} if "guide_from" in bundle.json("train")["loss"] else {}
+    if "unlabelled" in bundle.json("train")["train"]["trainer"]:
+        waits |= {"fraction": 0.25}  # of two epochs none is burn-in
     flow = bundle.workflow("train", "demo", kind="train", max_epochs=2, epoch_length=1, **override, **waits)
     flow.run()
     flow.finalize()
@@ -324,6 +326,9 @@ class BundleTests:
         assert len(rows) == 2
         if "guide_from" in bundle.json("train")["loss"]:
             assert {"loss/guide", "loss/guided"} <= set(header.split(","))
+        if "unlabelled" in bundle.json("train")["train"]["trainer"]:
+            assert {"loss/unsupervised", "loss/align_unlabelled", "loss/mixed"} <= set(header.split(","))
+            assert sidecar["unlabelled"]["items"] > sidecar["data"]["items"]
 
     def test_evaluation_scores_the_written_masks(self, bundle, data, run, tmp_path):
         """The evaluator's counts are those of the masks that inference writes."""
