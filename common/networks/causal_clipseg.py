@@ -24,8 +24,8 @@ Open in the paper, and what was chosen:
   in eval mode there is F^c alone, and means mixed with F^s's would not be those that it was trained with.
 - Sentences are never cut (the paper cuts them after 20 tokens, 1.6 % of LViT's); the tokeniser's rows hold 48.
 - With the compact BERT in CLIP's place, τ is the mean of its states, by which it was trained beforehand, times 1/16
-  (``sentence_scale``). As long as it is (20) it makes kernels that saturate the first logits, and each step of Adam moves
-  them by more than all else together; CLIP's own τ stays as it is.
+  (``sentence_scale``). As long as it is (20) it makes kernels that saturate the first logits, and each step of Adam
+  moves them by more than all else together; CLIP's own τ stays as it is.
 
 Parameters at the paper's sizes: neck 36.618 M (28.381 M of them maskers) and two decoders of 4.789 M, together
 46.195 M; D_s's are of training only. CLIP's encoders have 57.31 M and 63.43 M.
