@@ -38,15 +38,33 @@ install_excepthook()
 quiet()
 
 
-def _metadata(folder: Path) -> dict[str, Any] | None:
-    """The bundle's ``configs/metadata.json``, or None where there is none."""
-    path = folder / "configs" / "metadata.json"
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: is no JSON ({error}); restore the file") from error
+def metadata_of(folder: Path, overlays: Sequence[str] = ()) -> dict[str, Any]:
+    """What a bundle says of itself, ``configs/metadata.json``; empty where there is none.
+
+    Args:
+        folder: the bundle.
+        overlays: names of its configurations. One that changes what the bundle is for has a file of its own,
+            ``metadata_<overlay>.json``, with the ids that differ (``"a::b"`` inside of others).
+
+    Raises:
+        UserError: a file is no JSON.
+    """
+    found: dict[str, Any] = {}
+    for name in ("metadata", *(f"metadata_{overlay}" for overlay in overlays)):
+        path = folder / "configs" / f"{name}.json"
+        if not path.is_file():
+            continue
+        try:
+            items = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path}: is no JSON ({error}); restore the file") from error
+        for item, value in items.items():
+            *above, last = item.split("::")
+            place = found
+            for key in above:
+                place = place[key]
+            place[last] = value
+    return found
 
 
 def root(name: str) -> str:
@@ -58,8 +76,8 @@ def root(name: str) -> str:
         UserError: where neither is there, or the installed packages are not those the bundle requires.
     """
     for folder in (Path.cwd(), BUNDLES / name):
-        metadata = _metadata(folder)
-        if metadata is not None and metadata.get("name") == name:
+        metadata = metadata_of(folder)
+        if metadata.get("name") == name:
             check_versions(metadata, folder)
             return str(folder.resolve())
     raise UserError(

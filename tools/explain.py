@@ -36,7 +36,6 @@ def main(args: argparse.Namespace) -> None:
 
     from common.bundle import bundle_folder, configuration_files
     from common.files import replacing
-    from common.images import display_array
     from common.images.sides import sides_unknown
     from common.metrics.overlap import counts, dice
     from common.report.panel import Maps, panel
@@ -72,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
         notes.append(f"{unknown[0].upper()}{unknown[1:]}." if unknown else "R: the patient's right.")
     notes.append("Research use only, not a medical device.")
     drawn = panel(
-        display_array(args.image), found.probability, found.result.displayed, found.truth,
+        found.picture, found.probability, found.result.displayed, found.truth,
         title=f"{model.folder.name}: {args.image.name}", lines=lines, maps=maps, notes=[" ".join(notes)],
         marker="R" if model.grammar == "chest" and not unknown else "",
     )  # fmt: skip

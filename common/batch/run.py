@@ -22,6 +22,7 @@ from common.batch.naming import Pseudonyms, nameless, places, targets_of
 from common.batch.prompts import Prompts
 from common.batch.results import read_rows, write_tables
 from common.batch.store import FOLDER, Entry, Store
+from common.bundle import bundle_folder, metadata_of
 from common.errors import UserError
 from common.files import sha256_of
 
@@ -115,7 +116,7 @@ class Run:
     ) -> None:
         self.settings, self.options, self.said, self.stopping = settings, settings.options, said, stopping
         self.names = Pseudonyms(self.options.key)
-        self.metadata = metadata_of(self.options)
+        self.metadata = metadata_of(bundle_folder(self.options.bundle), self.options.overlays)
         self._last: Outcome | None = None
         check_output(settings.input, self.options.output)
 
@@ -387,14 +388,6 @@ def summary_of(counts: Counter[str]) -> list[str]:
     if len(reasons) > 10:
         lines.append(f"and {len(reasons) - 10} other reasons; see results.csv")
     return lines
-
-
-def metadata_of(options: Options) -> dict[str, Any]:
-    """The bundle's metadata."""
-    from common.bundle import bundle_folder
-
-    path = bundle_folder(options.bundle) / "configs" / "metadata.json"
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def weights_digest(bundle: str, overlays: Sequence[str], override: Mapping[str, Any]) -> str:

@@ -22,8 +22,10 @@ Open in the paper, and what was chosen:
   is the paper's ablation without the causal module: no maskers, no D_s, F^c of the maps as they are.
 - The shared fusion's batch norm has one pair of weights, as in the released code, but statistics of each stream apart:
   in eval mode there is F^c alone, and means mixed with F^s's would not be those that it was trained with.
-- Sentences are never cut (the paper cuts them after 20 tokens, 1.6 % of LViT's): all 77 positions of CLIP are kept.
-- With the compact BERT in CLIP's place, τ is the mean of its states, by which it was trained beforehand.
+- Sentences are never cut (the paper cuts them after 20 tokens, 1.6 % of LViT's); the tokeniser's rows hold 48.
+- With the compact BERT in CLIP's place, τ is the mean of its states, by which it was trained beforehand, times 1/16
+  (``sentence_scale``). As long as it is (20) it makes kernels that saturate the first logits, and each step of Adam
+  moves them by more than all else together; CLIP's own τ stays as it is.
 
 Parameters at the paper's sizes: neck 36.618 M (28.381 M of them maskers) and two decoders of 4.789 M, together
 46.195 M; D_s's are of training only. CLIP's encoders have 57.31 M and 63.43 M.
@@ -214,18 +216,19 @@ class Sentences(nn.Module):
 
     Args:
         encoder: with ``sentence(ids)``.
+        scale: of that vector.
     """
 
-    def __init__(self, encoder: BertText | ClipText) -> None:
+    def __init__(self, encoder: BertText | ClipText, scale: float) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder, self.scale = encoder, scale
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Ids (B, L) to (B, text width)."""
         if self.training:
             # padding that all rows share changes nothing but costs half of the encoder's step
             ids = ids[:, : int((ids != 0).sum(dim=1).max())]
-        return self.encoder.sentence(ids)
+        return self.scale * self.encoder.sentence(ids)
 
 
 class CausalCLIPSeg(TextNetwork):
@@ -241,6 +244,7 @@ class CausalCLIPSeg(TextNetwork):
         game: "literal", "grl" or "uniform", see :mod:`common.losses.causal`, whose ``mode`` it must be; "none" leaves
             the causal module out.
         weight: λ, by which "grl" multiplies the reversed gradient of F^s and τ.
+        sentence_scale: by which the text encoder's vector of a sentence is multiplied.
         dropout: of τ.
 
     Raises:
@@ -256,6 +260,7 @@ class CausalCLIPSeg(TextNetwork):
         decoder_channels: tuple[int, int] | None = None,
         game: str = "literal",
         weight: float = 0.05,
+        sentence_scale: float = 1.0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__(
@@ -265,7 +270,7 @@ class CausalCLIPSeg(TextNetwork):
             raise UserError(f"CausalCLIPSeg: game '{game}', expected one of {', '.join(GAMES)}")
         self.game, self.weight = game, weight
         self.image_encoder = image_encoder
-        self.text_encoder = Sentences(text_encoder)
+        self.text_encoder = Sentences(text_encoder, sentence_scale)
         self.neck = Neck(image_encoder.widths, masked=game != "none")
         width, scale = image_encoder.widths[0], image_encoder.stride // 2
         channels = (width, width // 2) if decoder_channels is None else tuple(decoder_channels)

@@ -52,6 +52,7 @@ class Explanation:
 
     Attributes:
         result: mask, probability, findings and the sentence that the network got.
+        picture: (H, W) or (H, W, 3), 0..1.
         probability: 0..1.
         truth: the ground truth, None where none was given.
         takes_text: whether the network uses a sentence at all.
@@ -64,6 +65,7 @@ class Explanation:
     """
 
     result: Segmentation
+    picture: np.ndarray
     probability: np.ndarray
     truth: np.ndarray | None
     takes_text: bool
@@ -101,6 +103,7 @@ def explain(
     display = result.meta["display"]
     found = Explanation(
         result=result,
+        picture=data["displayed"],
         probability=to_display(result.probability.T, display),
         truth=None if truth is None else read_mask(truth, result.meta),
         takes_text=isinstance(model.network, TextNetwork),

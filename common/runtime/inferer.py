@@ -44,7 +44,8 @@ class TextInferer(Inferer):
 
         Raises:
             UserError: the ids are not one row an image. One row is never split: its parts would be sentences that
-                nobody wrote.
+                nobody wrote. Or the network gives no logits of the image's size: a pretraining's, say, whose vectors
+                would be stretched to a mask.
         """
         if text is None and isinstance(inputs, MetaTensor):
             text = inputs.meta.get("text")
@@ -52,7 +53,13 @@ class TextInferer(Inferer):
         if text is not None:
             text = self._rows(text, image)
         out = network(image, *args, text=text, **kwargs)
-        return (out["pred"] if isinstance(out, dict) else out).float()
+        logits = out["pred"] if isinstance(out, dict) else out
+        if logits.shape != (image.shape[0], 1, *image.shape[2:]):
+            raise UserError(
+                f"TextInferer: the network gives {tuple(logits.shape)} for images of {tuple(image.shape)}, and no "
+                f"logits of a mask; leave an overlay of pretraining out, and give weights of a segmentation"
+            )
+        return logits.float()
 
     @staticmethod
     def _rows(text: Any, image: torch.Tensor) -> torch.Tensor:

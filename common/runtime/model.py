@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Invertd, SaveImaged
 
-from common.bundle import bundle_folder, check_versions, configuration_files
+from common.bundle import bundle_folder, check_versions, configuration_files, metadata_of
 from common.engines import amp_dtype, load_weights
 from common.errors import UserError, user_error
 from common.images import to_display, write_mask
@@ -70,7 +70,7 @@ class Processing:
         override: ids of the configuration and their values, such as ``weights="model.pt"``.
 
     Attributes:
-        metadata: the bundle's ``metadata.json``.
+        metadata: the bundle's ``metadata.json``, with what the overlays change of it.
         grammar: of its sentences, ``"chest"`` or ``"polyp"``.
         kind: of its images, as :mod:`common.prompts.zones` names it.
         takes_text: whether a sentence makes a difference.
@@ -88,9 +88,12 @@ class Processing:
         files = configuration_files(folder, ["inference", *overlays])
         self.folder = folder
         self.parser = ConfigParser()
-        self.parser.read_config(files)
-        self.parser.read_meta(str(folder / "configs" / "metadata.json"))
-        self.metadata: dict[str, Any] = self.parser["_meta_"]
+        try:
+            self.parser.read_config(files)
+        except KeyError as error:
+            raise UserError(f"{', '.join(overlays)}: an overlay is of training alone ({error.args[0]})") from error
+        self.metadata = metadata_of(folder, overlays)
+        self.parser.read_meta(self.metadata)
         check_versions(self.metadata, folder)
         self.parser.update({"bundle_root": str(folder)} | override)
         self.grammar: str = self.parser.get_parsed_content("grammar")

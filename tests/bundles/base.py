@@ -82,7 +82,7 @@ def trained(bundle: Bundle, data: Path, folder: Path) -> dict:
 
 def write_clip_vocabulary(folder: Path, words: list[str]) -> None:
     """`vocab.json` and `merges.txt` of CLIP's size, in which each of the words is one piece."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda letter: letter != "!")
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda letter: (letter != "!", letter))
     pieces, merges = [*letters, *(letter + "</w>" for letter in letters)], []
     for word in words:
         parts = [*word[:-1], word[-1] + "</w>"]

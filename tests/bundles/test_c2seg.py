@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,11 @@ from PIL import Image
 
 import common
 from common.errors import UserError, user_error
+from common.prompts.tokenizer import Tokenizer
+from common.runtime.explain import explain
+from common.runtime.export.export import export
+from common.runtime.workflow import run_bundle
+from tools.__main__ import main
 
 from .base import SIZE, Bundle
 
@@ -70,8 +76,9 @@ def test_a_stage_one_that_is_not_there_is_one_line_and_none_is_none(data, tmp_pa
 @pytest.mark.parametrize(
     ("names", "run"),
     [
-        (("pretrain",), "pretrain"),
-        (("demo", "pretrain"), "pretrain"),
+        (("pretrain",), "train_pretrain"),
+        (("demo", "pretrain"), "demo_pretrain"),
+        (("demo", "polyp", "pretrain"), "polyp_pretrain"),
         (("polyp",), "polyp"),
         (("demo", "polyp"), "polyp"),
     ],
@@ -84,34 +91,96 @@ def test_where_they_write(names, run):
     assert parser.get_parsed_content("weights") == f"B/runs/{run}/model.pt"
 
 
-def test_polyps_in_colour(tmp_path):
-    """Three channels in, one mask out, by the polyp's grammar; the colours make a difference."""
+def test_weights_of_stage_one_segment_nothing(data, stage_one, tmp_path):
+    """Its vectors would be stretched to masks, and scored."""
+    with pytest.raises((UserError, RuntimeError)) as fault:
+        run_bundle(
+            BUNDLE.root, ["train", "demo", "pretrain", "evaluate"], "evaluating", dataset_dir=str(data),
+            weights=str(stage_one / "model.pt"), output_dir=str(tmp_path), image_size=SHORT["image_size"],
+        )  # fmt: skip
+    assert "and no logits of a mask; leave an overlay of pretraining out" in str(user_error(fault.value))
+    assert not (tmp_path / "summary.json").exists()
+    with pytest.raises(UserError, match="pretrain: an overlay is of training alone"):
+        common.load("c2seg", ["demo", "pretrain"], "cpu")
+
+
+@pytest.fixture(scope="module")
+def polyps(tmp_path_factory):
+    """Eight coloured pictures with masks and sentences."""
+    root = tmp_path_factory.mktemp("polyps")
     rng = np.random.default_rng(0)
     rows = ["image,mask,text,laterality,split"]
     for number in range(8):
         picture = rng.integers(0, 255, (70, 80, 3), dtype=np.uint8)
         mask = np.zeros((70, 80), np.uint8)
         mask[10:30, 40:60] = 255
-        Image.fromarray(picture).save(tmp_path / f"{number}.png")
-        Image.fromarray(mask).save(tmp_path / f"{number}_mask.png")
+        Image.fromarray(picture).save(root / f"{number}.png")
+        Image.fromarray(mask).save(root / f"{number}_mask.png")
         split = "train" if number < 6 else "validation"
         rows.append(
             f'{number}.png,{number}_mask.png,"one small round polyp, located in top of the image",image,{split}'
         )
-    (tmp_path / "captions.csv").write_text("\n".join(rows) + "\n")
-    out = tmp_path / "out"
+    (root / "captions.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def polyp_model(polyps, tmp_path_factory):
+    """After a step on them; and its weights."""
+    out = tmp_path_factory.mktemp("polyp_run")
     flow = BUNDLE.workflow(
-        "train", "demo", "polyp", kind="train", dataset_dir=str(tmp_path), output_dir=str(out), **SHORT
+        "train", "demo", "polyp", kind="train", dataset_dir=str(polyps), output_dir=str(out), **SHORT
     )
     flow.run()
     flow.finalize()
     assert flow.parser.get_parsed_content("network").in_channels == 3
-    model = common.load(
-        "c2seg", ["demo", "polyp"], "cpu", image_size=SHORT["image_size"], weights=str(out / "model.pt")
-    )
-    data = model.prepare(tmp_path / "0.png", "one polyp in the top right of the image", "image")
+    weights = str(out / "model.pt")
+    return common.load("c2seg", ["demo", "polyp"], "cpu", image_size=SHORT["image_size"], weights=weights)
+
+
+SENTENCE = "one polyp in the top right of the image"
+
+
+def test_polyps_in_colour(polyps, polyp_model):
+    """Three channels in, one mask out, by the polyp's grammar; the colours make a difference."""
+    data = polyp_model.prepare(polyps / "0.png", SENTENCE, "image")
     assert data["image"].shape == (3, SIZE, SIZE)
     assert not torch.equal(data["image"][0], data["image"][1])
-    result = model(tmp_path / "0.png", "one polyp in the top right of the image", "image")
+    result = polyp_model(polyps / "0.png", SENTENCE, "image")
     assert result.mask.shape == (70, 80)
     assert result.findings.grammar == "polyp"
+    shown = explain(polyp_model, polyps / "0.png", SENTENCE, "image").picture
+    np.testing.assert_allclose(shown, np.asarray(Image.open(polyps / "0.png")) / 255, atol=1e-6)
+
+
+def test_the_overlay_changes_what_the_bundle_is_for(polyp_model):
+    told, chest = polyp_model.metadata, BUNDLE.json("metadata")
+    assert (told["grammar"], told["modality"], told["body_part"]) == ("polyp", "ES", "COLON")
+    assert told["network_data_format"]["inputs"]["image"]["num_channels"] == polyp_model.network.in_channels
+    assert polyp_model.kind == "polyp"
+    ids = Tokenizer.of("compact").ids(told["default_prompt"])
+    assert list(ids) == polyp_model.network.default_text[0].tolist()
+    assert told["name"] == chest["name"]
+    assert chest["network_data_format"]["inputs"]["image"]["num_channels"] == 1
+
+
+def test_a_folder_of_polyps_is_segmented(polyps, polyp_model, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    shutil.copy(polyps / "0.png", folder)
+    code = main([
+        "segment", "--bundle", "c2seg", "--overlay", "demo", "--overlay", "polyp", "--weights",
+        str(polyp_model.weights), "--set", f"image_size={SHORT['image_size']}", "--input", str(folder), "--output",
+        str(out), "--text", SENTENCE, "--laterality", "image", "--device", "cpu", "--workers", "0",
+    ])  # fmt: skip
+    assert code == 0
+    (row,) = csv.DictReader((out / "results.csv").open())
+    assert (row["status"], row["understood"]) == ("done", "One polyp, located in top-right of the image.")
+    written = np.asarray(Image.open(out / row["mask"])) > 0
+    assert (written == polyp_model(polyps / "0.png", SENTENCE, "image").displayed).all()
+
+
+def test_a_network_of_polyps_is_exported(polyp_model, tmp_path):
+    sidecar = export(polyp_model, tmp_path, ["ts"])
+    assert sidecar["inputs"]["image"]["shape"] == ["batch", 3, SIZE, SIZE]
+    assert sidecar["bundle"]["modality"] == "ES"

@@ -52,7 +52,7 @@ class BertText(nn.Module):
         architecture: str | Mapping[str, Any] = "compact",
         pretrained: str | None = None,
         layers: Sequence[int] = (-1,),
-        dropout: float = 0.1,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if isinstance(architecture, str):

@@ -108,7 +108,8 @@ def test_polyps_are_judged_by_positions_and_may_be_large():
     assert verdict(mask((0.7, 1.0, 0.7, 1.0)), polyp, "polyp", PLAIN).reasons == (
         "outside: 100% of the mask is far from the zones that the sentence names",
     )
-    assert verdict(mask((0, 1, 0, 1)), None, "polyp", PLAIN).level == "ok"
+    assert verdict(mask((0, 0.8, 0, 1)), None, "polyp", PLAIN).level == "ok"
+    assert verdict(mask((0, 1, 0, 1)), None, "polyp", PLAIN).reasons == ("large: 100% of the picture is marked",)
 
 
 def test_empty_and_not_named():

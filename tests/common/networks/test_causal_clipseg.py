@@ -9,6 +9,7 @@ from common.losses.causal import CausalGame
 from common.networks.causal_clipseg import CausalCLIPSeg, Decoder, Fusion, Masker, Neck
 from common.networks.image import ClipResNet
 from common.networks.text import BertText, ClipText
+from common.runtime.export.network import deployed
 from common.runtime.export.table import TableNetwork
 from tests.common.networks import causal_reference as reference
 from tests.common.networks.clip_reference import TEXT as CLIP_TEXT
@@ -23,7 +24,7 @@ IDS = torch.tensor([[2, 7, 8, 9, 3, 0, 0], [2, 9, 3, 0, 0, 0, 0]])
 
 def network(text=None, **kwargs) -> CausalCLIPSeg:
     torch.manual_seed(0)
-    text = BertText(TEXT, dropout=0.0) if text is None else text
+    text = BertText(TEXT) if text is None else text
     net = CausalCLIPSeg(
         ClipResNet(IMAGE, stem_stride=2, grid=3), text, [2, 5, 6, 3, 0, 0], decoder_channels=(8, 6), **kwargs
     )
@@ -128,7 +129,7 @@ def test_streams_share_weights_but_not_statistics():
 
 
 def test_wiring_and_only_the_causal_decoder_in_eval_mode():
-    net, image = network().train(), random_image()
+    net, image = network(sentence_scale=0.25).train(), random_image()
     output = net(image, IDS)
     assert output.keys() == {"pred", "confounding"}
     assert output["pred"].shape == output["confounding"].shape == (2, 1, 48, 80)
@@ -141,7 +142,7 @@ def test_wiring_and_only_the_causal_decoder_in_eval_mode():
     assert name == "causal"
     assert torch.equal(out, logits)
     assert torch.equal(causal, net.neck(net.image_encoder(image)).causal)
-    assert torch.equal(sentence, net.text_encoder.encoder.sentence(IDS))
+    assert torch.equal(sentence, net.text_encoder.encoder.sentence(IDS) / 4)
     called.clear()
     found = net.insights(image, IDS, torch.ones(2, 48, 80))[-1].values
     (_, (_, same), _), (name, (confounding, too), other) = called
@@ -295,3 +296,17 @@ def test_onnx_at_another_batch_and_length(text):
     image, ids = random_image(3), torch.tensor([[2, 11, 12, 3, 0], [2, 13, 3, 0, 0], [2, 14, 15, 16, 3]])
     (pred,) = session.run(None, {"image": image.numpy(), "text": ids.numpy()})
     np.testing.assert_allclose(pred, net(image, ids).detach().numpy(), atol=1e-5)
+
+
+def test_the_second_decoder_is_not_exported():
+    net = network().eval()
+    kept = {name for name, _ in deployed(net, (random_image(), IDS)).named_parameters()}
+    assert not {name for name in kept if "confounding" in name}
+    assert {name for name in kept if name.startswith("decoders.causal.")}
+    assert {name for name in kept if name.startswith("neck.maskers.")}
+
+
+def test_the_trained_text_encoder_has_no_dropout():
+    """CLIP has none; the sentence has no other way in than this vector."""
+    net = network().train()
+    assert torch.equal(net.text_encoder(IDS), net.text_encoder(IDS))

@@ -57,6 +57,12 @@ def test_a_network_in_train_mode_gives_its_pred(network):
     assert torch.equal(out, 2 * torch.ones(1, 1, 4, 4))
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 8), (1, 2, 4, 4), (1, 1, 2, 2)])
+def test_what_is_no_mask_is_refused(shape):
+    with pytest.raises(UserError, match="no logits of a mask"):
+        TextInferer()(torch.ones(1, 1, 4, 4), lambda image, text: torch.zeros(shape))
+
+
 def test_other_arguments_are_handed_on(network):
     prior = torch.rand(2, 6)
     TextInferer()(with_meta(IDS), network, prior=prior)
