@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from common.datasets import folder, kvasir, mosmed, qata
 from common.datasets.listing import LATERALITIES, SPLITS, Listing
@@ -144,3 +145,21 @@ def load_dataset(
         }
         for pair in pairs
     ]
+
+
+def load_training(name: str, root: str | Path, *, train_split: str, **options: Any) -> list[dict[str, str]]:
+    """The rows that a network learns from.
+
+    Args:
+        name: see :func:`list_dataset`.
+        root: folder of the data set, or one above it.
+        train_split: ``"train"``, or ``"trainval"``: the validation rows too, for a fixed number of epochs as papers
+            have it that hold nothing out; validation then says nothing of unseen images.
+        options: of :func:`load_dataset`.
+
+    Raises:
+        UserError: another split; as ``load_dataset``.
+    """
+    if train_split not in ("train", "trainval"):
+        raise UserError(f"train_split: {train_split!r} is nothing to learn from; use 'train' or 'trainval'")
+    return load_dataset(name, root, train_split, **options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.datasets.load import load_dataset
+from common.datasets.load import load_training
 from common.datasets.splits import limit_rows
 
 
@@ -17,8 +17,9 @@ def load_unlabelled(
     limit: int | None = None,
     laterality: str | None = None,
     draw: str = "rounded",
+    train_split: str = "train",
 ) -> list[dict[str, str]]:
-    """The training rows that :func:`common.datasets.load_dataset` with the same arguments leaves out.
+    """The training rows that :func:`common.datasets.load_training` with the same arguments leaves out.
 
     The rows have no ``label``: whatever is done with them cannot read a mask. (A data set names a mask for each image,
     and the file must be there; what is in it does not matter.)
@@ -31,6 +32,7 @@ def load_unlabelled(
         limit: of labelled and unlabelled rows together.
         laterality: as for ``load_dataset``.
         draw: as for ``load_dataset``.
+        train_split: as for :func:`common.datasets.load_training`.
 
     Returns:
         Dictionaries as of ``load_dataset``, without ``label``. An image of a labelled row is in none of them, with
@@ -38,13 +40,11 @@ def load_unlabelled(
     """
     if fraction == 1:
         return []
-    labelled = {
-        row["image"]
-        for row in load_dataset(name, root, "train", fraction=fraction, seed=seed, laterality=laterality, draw=draw)
-    }
+    source = {"train_split": train_split, "laterality": laterality}
+    labelled = {row["image"] for row in load_training(name, root, fraction=fraction, seed=seed, draw=draw, **source)}
     rows = [
         {key: value for key, value in row.items() if key != "label"}
-        for row in load_dataset(name, root, "train", laterality=laterality)
+        for row in load_training(name, root, **source)
         if row["image"] not in labelled
     ]
     if limit is not None:

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from common.datasets import load_dataset
+from common.datasets import load_dataset, load_training
 from common.errors import UserError
 
 KEYS = {"image", "label", "text_prompt", "laterality", "subject", "source", "kind"}
@@ -68,3 +68,13 @@ def test_fraction_and_limit(qata_root):
     assert len(three) == 3
     assert [item for item in train if item in three] == three
     assert [item for item in train if item in half] == half
+
+
+def test_training_rows(qata_root):
+    for split in ("train", "trainval"):
+        assert load_training("auto", qata_root, train_split=split) == load_dataset("auto", qata_root, split)
+    half = load_training("auto", qata_root, train_split="trainval", fraction=0.5)
+    assert half == load_dataset("auto", qata_root, "trainval", fraction=0.5)
+    for split in ("test", "validation"):
+        with pytest.raises(UserError, match=f"train_split: '{split}' is nothing to learn from; use 'train' or"):
+            load_training("auto", qata_root, train_split=split)
