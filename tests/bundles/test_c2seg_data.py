@@ -1,4 +1,4 @@
-"""C2Seg and its data sets: all of train for a fixed time, the mirrored control on polyps."""
+"""C2Seg and its data sets: the learning rate of each, all of train for a fixed time, the mirrored control on polyps."""
 
 import csv
 import json
@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
 from PIL import Image
 
 from common.errors import UserError, user_error
@@ -60,6 +61,35 @@ def test_mirrored_polyps_are_scored_with_mirrored_sentences(polyps, polyp_run, t
     assert words["none"] == ("One polyp, located in top-right of the image.", "given")
     assert words["mirrored"] == ("One polyp, located in top-left of the image.", "given")
     assert words["default"][1] == "default"
+
+
+def parsed(*names, **override):
+    parser = ConfigParser()
+    parser.read_config(BUNDLE.files(*names))
+    parser.update({"bundle_root": "B"} | override)
+    return parser
+
+
+@pytest.mark.parametrize(("folder", "rate"), [("Kvasir-SEG", 3e-4), ("CVC-ClinicDB", 1e-3), ("mine", 1e-3)])
+def test_the_rate_is_that_of_the_data_set(tmp_path, folder, rate):
+    """In any order of overlays; but one that is said, by demo or on the command line, is taken."""
+    root = tmp_path / folder
+    root.mkdir()
+    (root / "captions.csv").write_text("image,mask,text,laterality\nx.png,x.png,one polyp in the top,image\n")
+    for names in (("train",), ("train", "polyp"), ("train", "polyp", "paper"), ("train", "paper", "polyp")):
+        parser = parsed(*names, dataset_dir=str(root))
+        assert parser.get_parsed_content("learning_rate") == rate
+        assert parser.get_parsed_content("image_learning_rate") == rate
+        assert parsed(*names, dataset_dir=str(root), learning_rate=0.5).get_parsed_content("learning_rate") == 0.5
+    for names in (("train", "demo", "polyp"), ("train", "polyp", "demo")):
+        assert parsed(*names, dataset_dir=str(root)).get_parsed_content("learning_rate") == 0.01
+    assert parsed("train", "polyp", "pretrain", dataset_dir=str(root)).get_parsed_content("learning_rate") == 1e-4
+
+
+def test_the_rate_without_a_folder_or_by_name():
+    assert parsed("train").get_parsed_content("learning_rate") == 1e-3
+    assert parsed("train", dataset="qata").get_parsed_content("learning_rate") == 1e-3
+    assert parsed("train", dataset="mosmed").get_parsed_content("learning_rate") == 3e-4
 
 
 def test_a_fixed_number_of_epochs_on_all_of_train(polyps, tmp_path):
