@@ -13,7 +13,7 @@ without the column needs the argument ``laterality=...``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -102,12 +102,18 @@ def grammar_of(sentences: Iterable[str]) -> str:
     return max(KINDS, key=lambda grammar: sum(parse(text, "image", grammar).understood for text in some))
 
 
+def split_of(row: dict[str, str]) -> str | None:
+    """The split that a row of the table names, ``"train"`` without that column; None: a word that is none."""
+    return _SPLITS.get(row.get("split", "train").lower())
+
+
 def read(
     root: Path,
     laterality: str | None = None,
     *,
     name: str = "csv",
     grammar: str | None = None,
+    edit: Callable[[list[dict[str, str]]], None] | None = None,
 ) -> Listing:
     """All pairs of the table at ``root``.
 
@@ -118,6 +124,7 @@ def read(
         name: what the pairs' source is called.
         grammar: of the sentences, ``"chest"`` or ``"polyp"``; None: told by the sentences
             (:func:`grammar_of`). The kind of image is the grammar's usual one.
+        edit: called with the table's rows, which it may change, before files are looked up.
 
     Raises:
         UserError: no table, no such column, no laterality.
@@ -133,11 +140,13 @@ def read(
             "or laterality=patient (the patient's left)"
         )
     grammar = grammar or grammar_of(row["text"] for row in rows)
+    if edit is not None:
+        edit(rows)
     listing = Listing(name, path.parent, grammar, KINDS[grammar])
     images, masks = _Paths(path.parent, IMAGE_FOLDERS), _Paths(path.parent, MASK_FOLDERS)
     for number, row in enumerate(rows, start=2):
         where = f"{path.name}:{number}"
-        split = _SPLITS.get(row.get("split", "train").lower())
+        split = split_of(row)
         side = (row.get("laterality") or laterality or "").lower()
         image, mask = images.find(row["image"]), masks.find(row["mask"])
         problems = []

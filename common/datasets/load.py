@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from common.datasets import folder, kvasir, mosmed, qata
 from common.datasets.listing import LATERALITIES, SPLITS, Listing
@@ -144,3 +145,39 @@ def load_dataset(
         }
         for pair in pairs
     ]
+
+
+def load_training(name: str, root: str | Path, *, train_split: str, **options: Any) -> list[dict[str, str]]:
+    """The rows that a network learns from.
+
+    Args:
+        name: see :func:`list_dataset`.
+        root: folder of the data set, or one above it.
+        train_split: ``"train"``, or ``"trainval"``: the validation rows too, for a fixed number of epochs as papers
+            have it that hold nothing out; validation then says nothing of unseen images.
+        options: of :func:`load_dataset`.
+
+    Raises:
+        UserError: another split; as ``load_dataset``.
+    """
+    if train_split not in ("train", "trainval"):
+        raise UserError(f"train_split: {train_split!r} is nothing to learn from; use 'train' or 'trainval'")
+    return load_dataset(name, root, train_split, **options)
+
+
+def by_dataset(name: str, root: str | Path, values: Mapping[str, Any], default: Any) -> Any:
+    """The value in ``values`` of the data set at or below ``root``, else ``default``: a setting a data set.
+
+    Args:
+        name: see :func:`list_dataset`; ``"auto"`` tells the layout by itself.
+        root: folder of the data set, or one above it.
+        values: a name as of :data:`NAMES` -> its value.
+        default: of all other data sets, and where none is found (what loads the rows says so; a label server gives
+            rows and no folder).
+    """
+    if name == "auto" and root:
+        try:
+            name, _ = find_dataset(name, root)
+        except UserError:
+            return default
+    return values.get(name, default)

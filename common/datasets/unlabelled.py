@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.datasets.load import load_dataset
+from common.datasets.load import load_training
 
 
 def load_unlabelled(
@@ -16,8 +16,9 @@ def load_unlabelled(
     limit: int | None = None,
     laterality: str | None = None,
     draw: str = "rounded",
+    train_split: str = "train",
 ) -> list[dict[str, str]]:
-    """The training rows that :func:`common.datasets.load_dataset` with the same arguments leaves out.
+    """The training rows that :func:`common.datasets.load_training` with the same arguments leaves out.
 
     The rows have no ``label``: whatever is done with them cannot read a mask. (A data set names a mask for each image,
     and the file must be there; what is in it does not matter.)
@@ -30,6 +31,7 @@ def load_unlabelled(
         limit: of labelled and unlabelled rows together, drawn before ``fraction``.
         laterality: as for ``load_dataset``.
         draw: as for ``load_dataset``.
+        train_split: as for :func:`common.datasets.load_training`.
 
     Returns:
         Dictionaries as of ``load_dataset``, without ``label``. An image of a labelled row is in none of them, with
@@ -37,10 +39,10 @@ def load_unlabelled(
     """
     if fraction == 1:
         return []
-    same = {"seed": seed, "limit": limit, "laterality": laterality}
-    labelled = {row["image"] for row in load_dataset(name, root, "train", fraction=fraction, draw=draw, **same)}
+    same = {"train_split": train_split, "seed": seed, "limit": limit, "laterality": laterality}
+    labelled = {row["image"] for row in load_training(name, root, fraction=fraction, draw=draw, **same)}
     return [
         {key: value for key, value in row.items() if key != "label"}
-        for row in load_dataset(name, root, "train", **same)
+        for row in load_training(name, root, **same)
         if row["image"] not in labelled
     ]

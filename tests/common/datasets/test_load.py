@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from common.datasets import load_dataset
+from common.datasets import by_dataset, load_dataset, load_training
 from common.errors import UserError
 
 KEYS = {"image", "label", "text_prompt", "laterality", "subject", "source", "kind"}
@@ -72,3 +72,23 @@ def test_fraction_and_limit(qata_root):
     both = load_dataset("qata", qata_root, "train", limit=6, seed=1, fraction=0.5)
     assert len(both) == 3, "half of the six"
     assert [item for item in six if item in both] == both
+
+
+def test_training_rows(qata_root):
+    for split in ("train", "trainval"):
+        assert load_training("auto", qata_root, train_split=split) == load_dataset("auto", qata_root, split)
+    half = load_training("auto", qata_root, train_split="trainval", fraction=0.5)
+    assert half == load_dataset("auto", qata_root, "trainval", fraction=0.5)
+    for split in ("test", "validation"):
+        with pytest.raises(UserError, match=f"train_split: '{split}' is nothing to learn from; use 'train' or"):
+            load_training("auto", qata_root, train_split=split)
+
+
+def test_a_value_a_data_set(qata_root, mosmed_root, csv_root, tmp_path, monkeypatch):
+    values = {"mosmed": 2, "kvasir": 3}
+    assert by_dataset("auto", mosmed_root, values, 1) == 2
+    assert by_dataset("auto", qata_root, values, 1) == by_dataset("auto", csv_root, values, 1) == 1
+    assert by_dataset("kvasir", csv_root, values, 1) == 3
+    # no folder, not even the working directory; or none that is a data set
+    monkeypatch.chdir(mosmed_root)
+    assert by_dataset("auto", "", values, 1) == by_dataset("auto", tmp_path / "none", values, 1) == 1

@@ -12,10 +12,11 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize("fraction", [0.01, 0.1, 0.25])
 @pytest.mark.parametrize("options", [{}, {"seed": 3}, {"draw": "sorted"}])
-def test_both_parts_are_the_training_set(data, fraction, options):
-    whole = load_dataset("auto", data, "train")
-    labelled = load_dataset("auto", data, "train", fraction=fraction, **options)
-    rest = load_unlabelled("auto", data, fraction=fraction, **options)
+@pytest.mark.parametrize("split", ["train", "trainval"])
+def test_both_parts_are_the_training_set(data, fraction, options, split):
+    whole = load_dataset("auto", data, split)
+    labelled = load_dataset("auto", data, split, fraction=fraction, **options)
+    rest = load_unlabelled("auto", data, fraction=fraction, train_split=split, **options)
     assert sorted(row["image"] for row in (*labelled, *rest)) == sorted(row["image"] for row in whole)
     assert rest and all("label" not in row for row in rest)
     theirs = {row["image"]: row for row in whole}
