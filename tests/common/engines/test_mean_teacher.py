@@ -261,12 +261,12 @@ def process_group(tmp_path):
 
 
 def test_several_processes_get_another_order_in_each_pass(process_group):
-    """Of labelled and unlabelled images, in all passes of all epochs; begun anew at an epoch the order is its own."""
-    orders = []
+    """Of labelled and unlabelled images, in all passes of all epochs."""
 
     class Order(DistributedSampler):
         def __iter__(self):
-            orders.append((self.epoch, found := list(super().__iter__())))
+            found = list(super().__iter__())
+            self.orders = {**getattr(self, "orders", {}), self.epoch: tuple(found)}
             return iter(found)
 
     labelled, unlabelled = rows(20, True), rows(20, False)
@@ -276,9 +276,10 @@ def test_several_processes_get_another_order_in_each_pass(process_group):
     arguments["train_handlers"].append(Schedule())
     loader = DataLoader(unlabelled, batch_size=10, sampler=Order(unlabelled))
     MeanTeacherTrainer(unlabelled=loader, tokenizer="compact", epoch_length=5, **arguments).run()
-    used = {epoch: tuple(order) for epoch, order in orders}
-    assert set(used) == {epoch + 3 * again for epoch in (1, 2, 3) for again in (0, 1, 2)}
-    assert len(set(used.values())) == 9
+    for images in (arguments["train_data_loader"], loader):
+        orders = images.sampler.orders
+        assert set(orders) == {epoch + 3 * again for epoch in (1, 2, 3) for again in (0, 1, 2)}
+        assert len(set(orders.values())) == 9
 
 
 # in the bundle
