@@ -11,10 +11,10 @@ from monai.bundle import ConfigParser
 
 from common.errors import UserError
 from common.networks.c2seg import BCAM, C2Seg, DualA, Fusion, Gate, Pretraining, parameter_groups
-from common.networks.image.ukan import UKAN, KANStage, TokKAN
+from common.networks.image.ukan import UKAN
 from common.networks.text import BertText, ClipText
 from tests.common.networks.kan_reference import kan
-from tests.common.networks.loops import conv, layer_norm, linear
+from tests.common.networks.loops import below, layer_norm, linear
 from tests.common.networks.test_mmi_unet import IDS, TEXT
 
 WIDTHS = (4, 6, 8)
@@ -44,10 +44,6 @@ def filled(module: torch.nn.Module) -> torch.nn.Module:
 def arrays(module: torch.nn.Module, prefix: str = "") -> dict[str, np.ndarray]:
     """Parameters by their names below ``prefix``."""
     return {k.removeprefix(prefix): v.numpy() for k, v in module.state_dict().items() if k.startswith(prefix)}
-
-
-def below(p: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    return {key.removeprefix(f"{name}."): value for key, value in p.items() if key.startswith(f"{name}.")}
 
 
 def project(x, p):
@@ -183,35 +179,6 @@ def test_fusion_equals_loops():
                     joined = [*gated[0][3 * r + c], *gated[1][3 * r + c]]
                     expected = p["out.bias"][o] + sum(p["out.weight"][o, k, 0, 0] * joined[k] for k in range(6))
                     assert out[b, o, r, c].item() == pytest.approx(expected, abs=1e-10)
-
-
-def test_tok_kan_equals_loops():
-    """x + f(LN x), f three times KAN of each token and depthwise convolution, batch norm, ReLU on the grid."""
-    module = filled(TokKAN(2))
-    x = torch.randn(1, 2, 3, 2).double()
-    p = arrays(module)
-    tokens = np.array([[x[0, k, r, c].item() for k in range(2)] for r in range(3) for c in range(2)])
-    y = layer_norm(tokens, p["norm.weight"], p["norm.bias"])
-    for number in range(3):
-        y = kan(y, below(p, f"kans.{number}"))
-        grid = y.T.reshape(2, 3, 2)
-        q = below(p, f"convs.{number}")
-        for k in range(2):
-            (grid[k],) = conv(grid[k : k + 1], q["0.weight"][k : k + 1], q["0.bias"][k : k + 1], padding=1)
-            spread = math.sqrt(q["1.running_var"][k] + 1e-5)
-            grid[k] = np.maximum((grid[k] - q["1.running_mean"][k]) / spread * q["1.weight"][k] + q["1.bias"][k], 0)
-        y = grid.reshape(2, 6).T
-    np.testing.assert_allclose(module(x)[0].detach().flatten(1).T, tokens + y, atol=1e-9)
-
-
-@pytest.mark.parametrize(("kan_from", "stages"), [(0, 3), (2, 1), (3, 0)])
-def test_which_stages_are_kan(kan_from, stages):
-    encoder = UKAN(WIDTHS, kan_from).eval()
-    assert sum(isinstance(stage, KANStage) for stage in encoder.stages) == stages
-    maps = encoder(random_image())
-    assert [tuple(m.shape[1:]) for m in maps] == [(4, 12, 20), (6, 6, 10), (8, 3, 5)]
-    grey = random_image()
-    torch.testing.assert_close(encoder(grey.expand(-1, 3, -1, -1))[-1], maps[-1])
 
 
 def test_wiring_of_encoder_fusion_and_decoder():
