@@ -346,9 +346,26 @@ def test_weights_of_stage_one_that_do_not_fit_are_one_line(tmp_path):
     for widths, kan_from in (((4, 6, 12), 2), (WIDTHS, 3), ((4, 6), 2)):
         with pytest.raises(UserError, match=r"model\.pt: these weights of stage I are of another encoder \('image_en"):
             UKAN(widths, kan_from, str(path))
-    torch.save({"a": torch.zeros(1)}, path)
-    with pytest.raises(UserError, match=r"of another encoder \('image_encoder\..*' has shape None, expected \("):
-        UKAN(WIDTHS, 2, str(path))
+
+
+def test_other_weights_do_not_pass_as_those_of_stage_one(tmp_path):
+    """Stage II's have seen masks: what came of them would pass for the gain of stage I."""
+    path = tmp_path / "weights.pt"
+    state = network(Pretraining).state_dict()
+    second = "these are weights of stage II, which have seen masks; give the"
+    none = r"these are no weights of stage I; give the model\.pt that the bundle's configs/pretrain\.json made"
+    for content, words in (
+        (network().state_dict(), second),
+        (network(fusion="none").state_dict(), second),
+        ({"a": torch.zeros(1)}, none),
+        ({"image_encoder.model.norm.weight": torch.zeros(1)}, none),
+        (torch.zeros(1), none),
+        ({"project.weight": torch.zeros(1)}, r"of another encoder \('image_encoder\..*' has shape None, expected \("),
+        ({"network": state, "_run": {"epoch": 1}}, r"this is last\.pt of a run; give its model\.pt$"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(UserError, match=rf"weights\.pt: .*{words}"):
+            UKAN(WIDTHS, 2, str(path))
 
 
 @pytest.mark.parametrize("given", [None, "stage1.pt"])
