@@ -1,6 +1,7 @@
 """C2Seg: each equation against loops over single indices, parameters against the paper's, wiring by hooks."""
 
 import copy
+import inspect
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from common.errors import UserError
 from common.networks.c2seg import BCAM, C2Seg, DualA, Fusion, Gate, Pretraining, parameter_groups
 from common.networks.image.ukan import UKAN
 from common.networks.text import BertText, ClipText
+from common.runtime.export.network import deployed, tensors
 from tests.common.networks.kan_reference import kan
 from tests.common.networks.loops import below, layer_norm, linear
 from tests.common.networks.test_mmi_unet import IDS, TEXT
@@ -366,6 +368,46 @@ def test_other_weights_do_not_pass_as_those_of_stage_one(tmp_path):
         torch.save(content, path)
         with pytest.raises(UserError, match=rf"weights\.pt: .*{words}"):
             UKAN(WIDTHS, 2, str(path))
+
+
+def test_weights_of_the_other_eq_6_are_one_line():
+    """Its option changes neither names nor shapes; weights from before it was kept are those of the default."""
+    states = {literal: network(eq6_literal=literal).state_dict() for literal in (False, True)}
+    assert states[False].keys() == states[True].keys()
+    for own, theirs in ((False, True), (True, False)):
+        net = network(eq6_literal=own)
+        words = (
+            f"^these weights do not fit C2Seg: they were trained with network_def::eq6_literal {theirs}, "
+            f"here it is {own}; use the weights that"
+        )
+        for strict in (True, False):
+            with pytest.raises(UserError, match=words):
+                net.load_state_dict(states[theirs], strict=strict)
+        net.load_state_dict(states[own])
+        with pytest.raises(UserError, match="2 keys missing"):
+            net.load_state_dict({k: v for k, v in states[theirs].items() if not k.startswith("head.")})
+    old = {key: value for key, value in states[False].items() if key != "eq6_literal"}
+    network().load_state_dict(old)
+    torch.nn.ModuleDict({"module": network()}).load_state_dict({f"module.{key}": value for key, value in old.items()})
+    assert "eq6_literal" not in old
+    with pytest.raises(UserError, match="trained with network_def::eq6_literal False, here it is True"):
+        network(eq6_literal=True).load_state_dict(old)
+    for fusion in ("dual", "none"):  # without eq. 6 it makes no difference
+        network(fusion=fusion, eq6_literal=True).load_state_dict(network(fusion=fusion).state_dict())
+
+
+def test_eq_6_is_no_part_of_what_is_deployed():
+    image = random_image()
+    plain = deployed(network(eq6_literal=True), (image, IDS))
+    assert "eq6_literal" not in dict(tensors(plain))
+    assert torch.equal(plain(image, IDS), network(eq6_literal=True).eval()(image, IDS))
+
+
+def test_stage_one_takes_what_stage_two_takes_and_nothing_else():
+    names = set(inspect.signature(C2Seg).parameters) - set(inspect.signature(Pretraining).parameters)
+    network(Pretraining, **dict.fromkeys(names))
+    with pytest.raises(UserError, match="network_def: neither stage takes 'eq6_litteral', expected one of image_enc"):
+        network(Pretraining, gate="kan", eq6_litteral=True)
 
 
 @pytest.mark.parametrize("given", [None, "stage1.pt"])
