@@ -23,6 +23,10 @@ class CaptionRetrieval(Metric):
     sentence looks among the pictures, and all that have it are right; mean average precision. The network gives
     (B, 2, D), a picture's vector and its sentence's; the sentence's ids are ``text`` of the batch.
 
+    Ties count for the worst: others that are as like come first, in either direction, so vectors that are all the same
+    find nothing, and the order of the pictures does not matter. A vector with a number that is not finite finds
+    nothing and is not found, and where it is another's it comes first.
+
     Args:
         measure: of :data:`MEASURES`.
     """
@@ -70,16 +74,19 @@ def retrieval(images: torch.Tensor, sentences: torch.Tensor, ids: torch.Tensor) 
     _, own = ids.unique(dim=0, return_inverse=True)  # (M,), number of each picture's sentence
     distinct = int(own.max()) + 1
     first = torch.stack([(own == number).nonzero()[0, 0] for number in range(distinct)])
-    likeness = F.normalize(images, dim=1) @ F.normalize(sentences[first], dim=1).T  # (M, distinct)
-    # where others are as like, the worse rank: vectors that are all the same find nothing
-    mine = likeness.gather(1, own[:, None])
-    rank = (likeness >= mine).sum(dim=1).double()  # from 1
+    likeness = F.normalize(images.double(), dim=1) @ F.normalize(sentences[first].double(), dim=1).T  # (M, distinct)
+    # equal vectors are equally like wherever they stand: a product's last bits differ from row to row
+    likeness = likeness.round(decimals=9)
+    right = own[:, None] == torch.arange(distinct)
+    likeness = torch.where(likeness.isnan(), torch.where(right, -torch.inf, torch.inf), likeness)
+    mine = likeness[right]  # (M,)
+    rank = (likeness >= mine[:, None]).sum(dim=1) / mine.isfinite()  # from 1
     precision = []
     for number in range(distinct):
-        order = likeness[:, number].argsort(descending=True, stable=True)
-        right = (own[order] == number).double()
-        found = right.cumsum(0) / torch.arange(1, len(right) + 1)
-        precision.append((found * right).sum() / right.sum())
+        hits = likeness[right[:, number], number].sort(descending=True).values
+        count = torch.arange(1, len(hits) + 1)
+        place = count + (likeness[~right[:, number], number] >= hits[:, None]).sum(dim=1)
+        precision.append((count / place * hits.isfinite()).double().mean())
     return {
         "mrr": float((1 / rank).mean()),
         "top1": float((rank <= 1).double().mean()),

@@ -32,8 +32,9 @@ stage I: 18.80 M.
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -157,6 +158,9 @@ class Fusion(nn.Module):
 class C2Seg(TextNetwork):
     """Stage II. Height and width must be multiples of the encoder's stride (32).
 
+    ``eq6_literal`` changes no weight's name or shape, so the state dict holds it, and loading compares it: the other
+    equation's weights would give another network, and nobody would know.
+
     Args:
         image_encoder: trained, at a small rate where stage I has trained it.
         text_encoder: frozen.
@@ -170,6 +174,8 @@ class C2Seg(TextNetwork):
             time and memory.
         dropout: of F_out.
     """
+
+    eq6_literal: torch.Tensor
 
     def __init__(
         self,
@@ -195,6 +201,8 @@ class C2Seg(TextNetwork):
             Fusion(width, text_encoder.width, attention(width, projection, eq6_literal), gate, dropout)
             for width in (widths[fusion_from:] if attention else ())
         )
+        # False where there is no eq. 6
+        self.register_buffer("eq6_literal", torch.tensor(attention is BCAM and eq6_literal, device="cpu"))
         steps = (*reversed(widths), widths[0])
         self.decoder = nn.ModuleList(DoubleConv(i, i, o) for i, o in pairwise(steps))
         self.head = nn.Conv2d(widths[0], 1, kernel_size=1)
@@ -208,6 +216,19 @@ class C2Seg(TextNetwork):
             fused = [fuse(v, states, text != 0) for fuse, v in zip(self.fusions, maps[above:], strict=True)]
             maps = [*maps[:above], *fused]
         return {"pred": self.decode(maps)}
+
+    def misfit(self, given: Mapping[str, Any]) -> str:
+        """As of every network with text; and whether ``given`` was trained with the same eq. 6."""
+        fault = super().misfit(given)
+        if fault:
+            return fault
+        theirs, own = bool(given["eq6_literal"]), bool(self.eq6_literal)
+        return "" if theirs == own else f"they were trained with network_def::eq6_literal {theirs}, here it is {own}"
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # weights that are older than the buffer are those of the default
+        state_dict.setdefault(f"{prefix}eq6_literal", torch.tensor(False))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def decode(self, maps: Sequence[torch.Tensor]) -> torch.Tensor:
         """Maps of all scales, the finest first, to logits (B, 1, H, W)."""
@@ -261,6 +282,9 @@ class Pretraining(TextNetwork):
         default_text: ids of the default sentence.
         in_channels: channels of the image, 1 or 3.
         stage_two: what else C2Seg takes, for the same configuration makes either; stage I has no use for it.
+
+    Raises:
+        UserError: C2Seg does not take that either.
     """
 
     def __init__(
@@ -271,6 +295,10 @@ class Pretraining(TextNetwork):
         in_channels: int = 1,
         **stage_two: Any,
     ) -> None:
+        known = inspect.signature(C2Seg).parameters
+        foreign = [key for key in stage_two if key not in known]
+        if foreign:
+            raise UserError(f"network_def: neither stage takes {foreign[0]!r}, expected one of {', '.join(known)}")
         super().__init__(
             in_channels, image_encoder.stride, default_text, text_encoder.vocab_size, text_encoder.max_length
         )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 import common
 from common.errors import UserError, user_error
+from common.networks.image.ukan import UKAN
 from common.prompts.tokenizer import Tokenizer
 from common.runtime.explain import explain
 from common.runtime.export.export import export
@@ -62,6 +64,12 @@ def test_stage_two_takes_its_encoder_which_learns_slowly(data, stage_one, tmp_pa
         torch.testing.assert_close(second[f"image_encoder.{name}"], first[f"image_encoder.{name}"], atol=1e-6, rtol=0)
     rates = [group["initial_lr"] for group in flow.parser.get_parsed_content("optimizer").param_groups]
     assert rates == pytest.approx([1e-9, 1e-10])
+    for path, words in (
+        (tmp_path / "model.pt", "these are weights of stage II, which have seen masks; give the model.pt that"),
+        (stage_one / "last.pt", "this is last.pt of a run; give its model.pt"),
+    ):
+        with pytest.raises(UserError, match=re.escape(f"{path}: {words}")):
+            UKAN(stage_one=str(path))
 
 
 def test_a_stage_one_that_is_not_there_is_one_line_and_none_is_none(data, tmp_path):

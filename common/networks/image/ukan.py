@@ -6,7 +6,7 @@ of stride 2 and layer norm ("patch embedding"), one Tok-KAN block, layer norm.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from common.networks.blocks.kan import KANLinear
 from common.networks.checkpoints import read_weights
 
 PREFIX = "image_encoder."  # of its names in the weights of a network that it is part of
+STAGE_ONE = "project.weight"  # W_v, which no weights but those of stage I have
 
 
 class DoubleConv(nn.Sequential):
@@ -92,12 +93,13 @@ class UKAN(nn.Module):
         kan_from: the first stage with KAN, counted from 0: 3 is U-KAN's, 0 makes all of them KAN, as many as there are
             stages none.
         stage_one: weights of a pretraining in which this encoder took part (its ``model.pt``); None for random ones.
+            Those of stage II are refused: they have seen masks, and what came of them would pass as stage I's.
 
     Attributes:
         stride: pixels of the picture for each step of the deepest grid.
 
     Raises:
-        UserError: the weights are not there or do not fit.
+        UserError: the weights are not there, are not stage I's, or do not fit.
     """
 
     def __init__(
@@ -133,8 +135,15 @@ class UKAN(nn.Module):
                 f"without them: leave image_checkpoint out"
             )
         given = read_weights(path)
+        given = given if isinstance(given, Mapping) else {}
+        if "_run" in given:
+            raise UserError(f"{path}: this is last.pt of a run; give its model.pt")
         own = self.state_dict()
         part = {key.removeprefix(PREFIX): value for key, value in given.items() if key.startswith(PREFIX)}
+        if STAGE_ONE not in given:
+            trained = any(key.startswith("stages.") for key in part)
+            kind = "weights of stage II, which have seen masks" if trained else "no weights of stage I"
+            raise UserError(f"{path}: these are {kind}; give the model.pt that the bundle's configs/pretrain.json made")
         differ = sorted(key for key in own.keys() | part.keys() if _shape(own, key) != _shape(part, key))
         if differ:
             raise UserError(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from ignite.engine import Engine
 
 from common.engines import CaptionRetrieval
@@ -61,6 +62,75 @@ def test_pictures_on_their_sentences_find_them_and_equal_vectors_nothing():
     found = retrieval(torch.ones(6, 3), torch.ones(6, 3), IDS)
     assert found["mrr"] == pytest.approx(1 / 4)
     assert found["top1"] == 0
+
+
+def test_five_are_five():
+    """Of seven sentences: the own one is the fifth for one picture, the sixth for the other."""
+    angles = torch.arange(7) * 0.2
+    sentences = torch.stack((angles.cos(), angles.sin()), dim=1)
+    images = sentences.clone()
+    images[4], images[5] = sentences[0], sentences[0]
+    found = retrieval(images, sentences, torch.arange(7)[:, None])
+    assert found == pytest.approx({"mrr": (5 + 1 / 5 + 1 / 6) / 7, "top1": 5 / 7, "top5": 6 / 7, "map": found["map"]})
+
+
+@pytest.mark.parametrize("dimension", [3, 512])
+def test_ties_count_for_the_worst_in_any_order(dimension):
+    """Equal vectors: of M pictures the K right ones come last, the j-th with precision j / (M − K + j)."""
+    vector = torch.randn(dimension, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    right = [2, 2, 1, 1]  # pictures of each sentence
+    expected = sum(sum(j / (6 - k + j) for j in range(1, k + 1)) / k for k in right) / 4
+    for _ in range(5):
+        order = torch.randperm(6, generator=generator)
+        found = retrieval(vector.expand(6, -1) * (order[:, None] + 1), vector.expand(6, -1), IDS[order])
+        assert found == pytest.approx({"mrr": 1 / 4, "top1": 0, "top5": 1, "map": expected})
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_finds_nothing_and_comes_first_where_it_is_wrong(value):
+    _, sentences = vectors()
+    spoilt = torch.full((6, 3), value)
+    nothing = dict.fromkeys(MEASURES, 0.0)
+    assert retrieval(spoilt, sentences, IDS) == nothing
+    assert retrieval(sentences, spoilt, IDS) == nothing
+    assert retrieval(spoilt, spoilt, torch.zeros(6, 4, dtype=torch.int64)) == nothing, "even of one sentence alone"
+    images = sentences.clone()
+    images[3, 1] = value
+    found = retrieval(images, sentences, IDS)  # the only picture of its sentence
+    first = {1: [1 / 2], 2: [1 / 2, 2 / 3]}  # precisions of the other sentences, with one picture and with two
+    others = (2 * sum(first[2]) / 2 + sum(first[1])) / 4
+    assert found == pytest.approx({"mrr": 5 / 6, "top1": 5 / 6, "top5": 5 / 6, "map": others})
+    words = sentences.clone()
+    words[3, 1] = value
+    found = retrieval(sentences, words, IDS)
+    assert found == pytest.approx({"mrr": 5 / 12, "top1": 0, "top5": 5 / 6, "map": 3 / 4})
+
+
+def test_all_processes_are_one_evaluation(monkeypatch):
+    images, sentences = vectors()
+
+    def gather(parts, own):
+        assert len(own[0]) == len(own[1]) == 4
+        parts[:] = [own, (torch.stack((images[4:], sentences[4:]), dim=1), IDS[4:])]
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_gather_object", gather)
+    metric = CaptionRetrieval("map")
+    for row in range(4):
+        metric.update((torch.stack((images[row], sentences[row])), IDS[row]))
+    assert metric.compute() == pytest.approx(retrieval(images, sentences, IDS)["map"])
+
+
+def test_half_precision_is_widened():
+    """Vectors whose length is beyond half precision, and with a gradient."""
+    images, sentences = (200 * side for side in vectors())
+    metric = CaptionRetrieval("mrr")
+    for row in range(6):
+        metric.update((torch.stack((images[row], sentences[row])).half().requires_grad_(), IDS[row]))
+    halved = retrieval(images.half().float(), sentences.half().float(), IDS)
+    assert metric.compute() == pytest.approx(halved["mrr"])
 
 
 def test_as_a_metric_of_an_evaluator():

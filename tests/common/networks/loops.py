@@ -56,6 +56,23 @@ def conv(x, weight, bias=None, stride=1, padding=0):
     return y
 
 
+def batch_norm(x, p, eps=1e-5):
+    """Of an evaluation, by the running statistics: x (C, H, W)."""
+    y = np.zeros_like(x)
+    for k, r, c in np.ndindex(x.shape):
+        spread = math.sqrt(p["running_var"][k] + eps)
+        y[k, r, c] = (x[k, r, c] - p["running_mean"][k]) / spread * p["weight"][k] + p["bias"][k]
+    return y
+
+
+def max_pool(x):
+    """The largest of each 2 × 2: x (C, H, W)."""
+    y = np.zeros((x.shape[0], x.shape[1] // 2, x.shape[2] // 2))
+    for k, r, c in np.ndindex(y.shape):
+        y[k, r, c] = max(x[k, 2 * r + a, 2 * c + b] for a in range(2) for b in range(2))
+    return y
+
+
 def conv_up(x, weight, shape):
     """Transposed 2×2 convolution of stride 2 into a grid of ``shape``: x (I, h, w), weight (I, O, 2, 2)."""
     y = np.zeros((weight.shape[1], *shape))

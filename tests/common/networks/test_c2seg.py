@@ -1,6 +1,7 @@
 """C2Seg: each equation against loops over single indices, parameters against the paper's, wiring by hooks."""
 
 import copy
+import inspect
 import math
 
 import numpy as np
@@ -11,10 +12,11 @@ from monai.bundle import ConfigParser
 
 from common.errors import UserError
 from common.networks.c2seg import BCAM, C2Seg, DualA, Fusion, Gate, Pretraining, parameter_groups
-from common.networks.image.ukan import UKAN, KANStage, TokKAN
+from common.networks.image.ukan import UKAN
 from common.networks.text import BertText, ClipText
+from common.runtime.export.network import deployed, tensors
 from tests.common.networks.kan_reference import kan
-from tests.common.networks.loops import conv, layer_norm, linear
+from tests.common.networks.loops import below, layer_norm, linear
 from tests.common.networks.test_mmi_unet import IDS, TEXT
 
 WIDTHS = (4, 6, 8)
@@ -44,10 +46,6 @@ def filled(module: torch.nn.Module) -> torch.nn.Module:
 def arrays(module: torch.nn.Module, prefix: str = "") -> dict[str, np.ndarray]:
     """Parameters by their names below ``prefix``."""
     return {k.removeprefix(prefix): v.numpy() for k, v in module.state_dict().items() if k.startswith(prefix)}
-
-
-def below(p: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    return {key.removeprefix(f"{name}."): value for key, value in p.items() if key.startswith(f"{name}.")}
 
 
 def project(x, p):
@@ -183,35 +181,6 @@ def test_fusion_equals_loops():
                     joined = [*gated[0][3 * r + c], *gated[1][3 * r + c]]
                     expected = p["out.bias"][o] + sum(p["out.weight"][o, k, 0, 0] * joined[k] for k in range(6))
                     assert out[b, o, r, c].item() == pytest.approx(expected, abs=1e-10)
-
-
-def test_tok_kan_equals_loops():
-    """x + f(LN x), f three times KAN of each token and depthwise convolution, batch norm, ReLU on the grid."""
-    module = filled(TokKAN(2))
-    x = torch.randn(1, 2, 3, 2).double()
-    p = arrays(module)
-    tokens = np.array([[x[0, k, r, c].item() for k in range(2)] for r in range(3) for c in range(2)])
-    y = layer_norm(tokens, p["norm.weight"], p["norm.bias"])
-    for number in range(3):
-        y = kan(y, below(p, f"kans.{number}"))
-        grid = y.T.reshape(2, 3, 2)
-        q = below(p, f"convs.{number}")
-        for k in range(2):
-            (grid[k],) = conv(grid[k : k + 1], q["0.weight"][k : k + 1], q["0.bias"][k : k + 1], padding=1)
-            spread = math.sqrt(q["1.running_var"][k] + 1e-5)
-            grid[k] = np.maximum((grid[k] - q["1.running_mean"][k]) / spread * q["1.weight"][k] + q["1.bias"][k], 0)
-        y = grid.reshape(2, 6).T
-    np.testing.assert_allclose(module(x)[0].detach().flatten(1).T, tokens + y, atol=1e-9)
-
-
-@pytest.mark.parametrize(("kan_from", "stages"), [(0, 3), (2, 1), (3, 0)])
-def test_which_stages_are_kan(kan_from, stages):
-    encoder = UKAN(WIDTHS, kan_from).eval()
-    assert sum(isinstance(stage, KANStage) for stage in encoder.stages) == stages
-    maps = encoder(random_image())
-    assert [tuple(m.shape[1:]) for m in maps] == [(4, 12, 20), (6, 6, 10), (8, 3, 5)]
-    grey = random_image()
-    torch.testing.assert_close(encoder(grey.expand(-1, 3, -1, -1))[-1], maps[-1])
 
 
 def test_wiring_of_encoder_fusion_and_decoder():
@@ -379,9 +348,66 @@ def test_weights_of_stage_one_that_do_not_fit_are_one_line(tmp_path):
     for widths, kan_from in (((4, 6, 12), 2), (WIDTHS, 3), ((4, 6), 2)):
         with pytest.raises(UserError, match=r"model\.pt: these weights of stage I are of another encoder \('image_en"):
             UKAN(widths, kan_from, str(path))
-    torch.save({"a": torch.zeros(1)}, path)
-    with pytest.raises(UserError, match=r"of another encoder \('image_encoder\..*' has shape None, expected \("):
-        UKAN(WIDTHS, 2, str(path))
+
+
+def test_other_weights_do_not_pass_as_those_of_stage_one(tmp_path):
+    """Stage II's have seen masks: what came of them would pass for the gain of stage I."""
+    path = tmp_path / "weights.pt"
+    state = network(Pretraining).state_dict()
+    second = "these are weights of stage II, which have seen masks; give the"
+    none = r"these are no weights of stage I; give the model\.pt that the bundle's configs/pretrain\.json made"
+    for content, words in (
+        (network().state_dict(), second),
+        (network(fusion="none").state_dict(), second),
+        ({"a": torch.zeros(1)}, none),
+        ({"image_encoder.model.norm.weight": torch.zeros(1)}, none),
+        (torch.zeros(1), none),
+        ({"project.weight": torch.zeros(1)}, r"of another encoder \('image_encoder\..*' has shape None, expected \("),
+        ({"network": state, "_run": {"epoch": 1}}, r"this is last\.pt of a run; give its model\.pt$"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(UserError, match=rf"weights\.pt: .*{words}"):
+            UKAN(WIDTHS, 2, str(path))
+
+
+def test_weights_of_the_other_eq_6_are_one_line():
+    """Its option changes neither names nor shapes; weights from before it was kept are those of the default."""
+    states = {literal: network(eq6_literal=literal).state_dict() for literal in (False, True)}
+    assert states[False].keys() == states[True].keys()
+    for own, theirs in ((False, True), (True, False)):
+        net = network(eq6_literal=own)
+        words = (
+            f"^these weights do not fit C2Seg: they were trained with network_def::eq6_literal {theirs}, "
+            f"here it is {own}; use the weights that"
+        )
+        for strict in (True, False):
+            with pytest.raises(UserError, match=words):
+                net.load_state_dict(states[theirs], strict=strict)
+        net.load_state_dict(states[own])
+        with pytest.raises(UserError, match="2 keys missing"):
+            net.load_state_dict({k: v for k, v in states[theirs].items() if not k.startswith("head.")})
+    old = {key: value for key, value in states[False].items() if key != "eq6_literal"}
+    network().load_state_dict(old)
+    torch.nn.ModuleDict({"module": network()}).load_state_dict({f"module.{key}": value for key, value in old.items()})
+    assert "eq6_literal" not in old
+    with pytest.raises(UserError, match="trained with network_def::eq6_literal False, here it is True"):
+        network(eq6_literal=True).load_state_dict(old)
+    for fusion in ("dual", "none"):  # without eq. 6 it makes no difference
+        network(fusion=fusion, eq6_literal=True).load_state_dict(network(fusion=fusion).state_dict())
+
+
+def test_eq_6_is_no_part_of_what_is_deployed():
+    image = random_image()
+    plain = deployed(network(eq6_literal=True), (image, IDS))
+    assert "eq6_literal" not in dict(tensors(plain))
+    assert torch.equal(plain(image, IDS), network(eq6_literal=True).eval()(image, IDS))
+
+
+def test_stage_one_takes_what_stage_two_takes_and_nothing_else():
+    names = set(inspect.signature(C2Seg).parameters) - set(inspect.signature(Pretraining).parameters)
+    network(Pretraining, **dict.fromkeys(names))
+    with pytest.raises(UserError, match="network_def: neither stage takes 'eq6_litteral', expected one of image_enc"):
+        network(Pretraining, gate="kan", eq6_litteral=True)
 
 
 @pytest.mark.parametrize("given", [None, "stage1.pt"])
