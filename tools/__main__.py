@@ -19,6 +19,8 @@ COMMANDS = {
     "evaluate": ("tools.evaluate", "score a bundle on a data set"),
     "segment": ("tools.segment", "segment a folder of images"),
     "orthanc": ("tools.orthanc", "segment what an Orthanc receives and store the masks beside it"),
+    "label-server": ("tools.label_server", "open bundles in MONAI Label, for 3D Slicer and OHIF"),
+    "label-check": ("tools.label_check", "prove label-server with a real Orthanc on this machine, on phantoms"),
     "measure-verdict": ("tools.measure_verdict", "how often the safety verdict is right, at true masks and sentences"),
     "measure-prior": ("tools.measure_prior", "score the position words alone: no image, no network"),
     "bench-report": ("tools.bench_report", "time a report of many rows in headless Chromium"),
