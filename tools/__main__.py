@@ -25,6 +25,7 @@ COMMANDS = {
     "measure-prior": ("tools.measure_prior", "score the position words alone: no image, no network"),
     "bench-report": ("tools.bench_report", "time a report of many rows in headless Chromium"),
     "export": ("tools.export", "write a bundle's network as TorchScript, ONNX and .pt2, proved to compute the same"),
+    "package": ("tools.package", "write a bundle, its weights, wheel, licences and lock as one archive"),
     "bench-backends": ("tools.bench_backends", "time PyTorch, TorchScript and ONNX Runtime on a bundle"),
     "explain": ("tools.explain", "show what a bundle makes of an image and a sentence, word by word"),
     "compare": ("tools.compare", "show masks of several bundles side by side, as one picture"),

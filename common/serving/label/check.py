@@ -90,6 +90,7 @@ def orthanc(folder: Path) -> Iterator[Pacs]:
 @contextmanager
 def label_server(folder: Path, studies: str, bundles: Sequence[str], options: Sequence[str] = ()) -> Iterator[str]:
     """``python -m tools label-server`` in a process of its own; its address."""
+    folder.mkdir(parents=True, exist_ok=True)
     port = _port()
     command = [sys.executable, "-m", "tools", "label-server", "--bundles", *bundles, "--studies", studies]
     command += ["--port", str(port), "--work", str(folder / "work"), *options]

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigParser
-
-from common.bundle import bundle_folder, configuration_files, weights
+from common.bundle import bundle_folder, weights
 from common.errors import UserError
 from common.files import write_text
 from common.runtime.model import Processing
+from common.runtime.workflow import merged_config
 from common.serving.label.requests import CHOOSE, LATERALITY, SENTENCE, THRESHOLD
 
 _STEPS = "common.serving.label.steps."
@@ -71,8 +70,8 @@ def serve(bundle: str, app: Path, overlays: Sequence[str] = (), override: Mappin
     (folder / "models").symlink_to(model.parent, target_is_directory=True)
     for file in ("metadata.json", "multi_gpu_train.json", "logging.conf"):
         shutil.copyfile(source / "configs" / file, configs / file)
-    write_json(configs / "inference.json", served_inference(merged(source, ["inference", *overlays], override)))
-    training = merged(source, ["train", *overlays], override)
+    write_json(configs / "inference.json", served_inference(merged_config(source, ["inference", *overlays], override)))
+    training = merged_config(source, ["train", *overlays], override)
     write_json(configs / "train.json", served_training(training, own.kind))
     threshold = float(own.parser.get_parsed_content("threshold"))
     fields = fields_of(own.takes_text, own.grammar, threshold)
@@ -92,15 +91,6 @@ def fields_of(takes_text: bool, grammar: str, threshold: float) -> dict[str, Any
     whose = ["patient", "image"] if grammar == "chest" else ["image"]
     prompt = {SENTENCE: "", LATERALITY: [CHOOSE, *whose]} if takes_text else {}
     return prompt | {THRESHOLD: threshold}
-
-
-def merged(source: Path, names: Sequence[str], override: Mapping[str, Any]) -> dict[str, Any]:
-    """Configurations of a bundle as one, with the overrides that belong to it."""
-    parser = ConfigParser()
-    parser.read_config(configuration_files(source, names))
-    known = parser.get()
-    parser.update({key: value for key, value in override.items() if key.replace("#", "::").split("::")[0] in known})
-    return copy.deepcopy(parser.get())
 
 
 def served_inference(config: Mapping[str, Any]) -> dict[str, Any]:

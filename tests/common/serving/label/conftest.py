@@ -24,7 +24,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from common.bundle import bundle_folder
 from common.datasets import phantoms
 from common.images import write_radiograph
-from common.serving.label.served import merged
+from common.runtime.workflow import merged_config
 from tests.common.batch.conftest import bright_bundle
 
 SIZE = 64
@@ -38,7 +38,7 @@ def small_bundle(folder: Path, name: str) -> Path:
     shutil.copytree(source / "configs", folder / "configs")
     values = {"image_size": [SIZE, SIZE], "num_workers": 0, "weights": "$@bundle_root + '/models/model.pt'"}
     for config in ("inference", "train"):
-        content = merged(source, [config, "demo"], values | {"learning_rate": 0.003})
+        content = merged_config(source, [config, "demo"], values | {"learning_rate": 0.003})
         (folder / "configs" / f"{config}.json").write_text(json.dumps(content))
     torch.manual_seed(0)
     parser = ConfigParser()

@@ -11,7 +11,8 @@ from monai.transforms import LoadImaged
 import common
 from common.bundle import BUNDLES, bundle_folder
 from common.errors import UserError
-from common.serving.label.served import fields_of, merged, serve, served_inference, served_training
+from common.runtime.workflow import merged_config
+from common.serving.label.served import fields_of, serve, served_inference, served_training
 
 from .conftest import small_bundle
 
@@ -26,13 +27,13 @@ def targets(steps):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_bundle_can_be_served(name):
     folder = bundle_folder(name)
-    inference = served_inference(merged(folder, ["inference"], {}))
+    inference = served_inference(merged_config(folder, ["inference"], {}))
     assert targets(inference["deterministic_transforms"])[:4] == [
         "CheckRequestd", "LoadImaged", "ToDisplayd", "KeepPictured",
     ]  # fmt: skip
     assert targets(inference["postprocessing"]["transforms"]) == ["Activationsd", "Answerd"]
     assert "displayable_configs" not in inference
-    training = served_training(merged(folder, ["train", "demo"], {}), "radiograph")
+    training = served_training(merged_config(folder, ["train", "demo"], {}), "radiograph")
     steps = targets(training["deterministic_transforms"])
     assert steps[0] == "SourceImaged"
     assert steps.index("SentenceOfLabeld") + 1 == steps.index("PreparePromptd")
@@ -66,7 +67,7 @@ def test_refusals(bundles, tmp_path):
     torch.save({}, tmp_path / "other.pt")
     with pytest.raises(UserError, match=r"MONAI Label looks for a file model\.pt"):
         serve(str(bundles["ssa"]), tmp_path, override={"weights": str(tmp_path / "other.pt")})
-    config = merged(bundles["ssa"], ["inference"], {})
+    config = merged_config(bundles["ssa"], ["inference"], {})
     config["postprocessing"]["transforms"].pop(1)
     with pytest.raises(UserError, match="postprocessing: is not Activationsd, Invertd"):
         served_inference(config)

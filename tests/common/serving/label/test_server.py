@@ -145,7 +145,7 @@ def test_refusals_are_422_and_one_line(server, model, image, params, words):
 
 
 CODE = ["$import pwned", "$from os import getcwd as torch", "%x.json", "@device", '$__import__("pwned")',
-        '$__import__("os").system("touch ran")', "{'_target_': 'pwned.x'}"]  # fmt: skip
+        '$__import__("os").system("touch ran")']  # fmt: skip
 
 
 @pytest.mark.parametrize("code", CODE)
@@ -154,12 +154,11 @@ def test_a_prompt_is_never_code(server, models, studies, trap, code, tmp_path):
     before = [path.read_bytes() for path in configs]
     for key in ("text_prompt", "laterality", "device", "threshold", "model_filename", "displayable_configs", "logging"):
         status, said = server.infer("ssa", "dx", ASKED | {key: code})
-        if key != "text_prompt" or code != "@device":
-            allowed = (422, 200) if key == "displayable_configs" else (422,)
-            assert status in allowed, (key, said)
+        # "device" is a word of reports
+        assert status == (200 if (key, code) == ("text_prompt", "@device") else 422), (key, said)
     for path in ("/train/ssa", "/train/", "/batch/infer/ssa?run_sync=true", "/scoring/ssa"):
         for params in ({"max_epochs": code}, {"device": code}, {"run_id": code}, {"ssa": {"max_epochs": code}}):
-            assert server.post(path, params)[0] == 422 or (path.startswith(("/batch", "/scoring")) and "{" in code)
+            assert server.post(path, params)[0] == 422
     assert not (trap / "ran").exists()
     assert [path.read_bytes() for path in configs] == before
     _, data = server.infer("ssa", "dx", ASKED, "image")
