@@ -1,1 +1,1 @@
-"""Where other programs ask for masks: an Orthanc whose new images are segmented, MONAI Label."""
+"""Where other programs ask for masks: an Orthanc whose new images are segmented, MONAI Label, MONAI Deploy; archives."""

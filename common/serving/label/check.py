@@ -30,7 +30,7 @@ from common.images import write_radiograph
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 _INSTALL = "apt-get install orthanc orthanc-dicomweb dcmtk"
 SENTENCE, LATERALITY = "Opacity in the left lower lobe.", "patient"
-_SECONDS = 300  # for a server to start
+_SECONDS = 900  # for a server to start
 
 
 @dataclass(frozen=True)

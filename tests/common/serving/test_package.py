@@ -34,7 +34,7 @@ def bundle(tmp_path_factory):
         (shutil.copytree if (root / "bundles/mmi_unet" / name).is_dir() else shutil.copyfile)(
             root / "bundles/mmi_unet" / name, folder / name
         )
-    facts = {"metric": "val_dice", "value": 0.5, "commit": "abc", "config": {"dataset_dir": "/home/secret/qata"}}
+    facts = {"metric": "val_dice", "value": 0.5, "commit": "abc", "config": {"dataset_dir": "D:/secret/qata"}}
     (folder / "models" / "model.json").write_text(json.dumps(facts))
     return folder
 
@@ -73,7 +73,7 @@ def test_what_is_in_it(packed, unpacked, bundle):
     assert next(row for row in rows if row["package"] == "monai")["license"].startswith("Apache")
     assert (unpacked / "licenses" / "monai" / "LICENSE").is_file() or list((unpacked / "licenses" / "monai").iterdir())
     assert (unpacked / "licenses" / "chest-refseg" / "data_license.txt").is_file()
-    secret = b"/home/secret"
+    secret = b"D:/secret"
     assert not [path for path in unpacked.rglob("*") if path.is_file() and secret in path.read_bytes()]
 
 

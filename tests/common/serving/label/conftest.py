@@ -138,7 +138,7 @@ class Server:
         command += ["--port", str(port), "--work", str(work), *more]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=env)
-        for _ in range(300):
+        for _ in range(1800):
             if self.process.poll() is not None:
                 break
             try:
@@ -185,7 +185,7 @@ class Server:
 
     def finished(self, path: str) -> dict:
         """The state of a task that MONAI Label runs in a process of its own, once it has ended."""
-        for _ in range(600):
+        for _ in range(1800):
             task = self.get(path)
             if task["status"] not in ("SUBMITTED", "RUNNING"):
                 return task

@@ -18,7 +18,8 @@ from tools.__main__ import main
 
 from .conftest import needs_monai_label, write_studies
 
-pytestmark = pytest.mark.label
+# a server takes a minute to start on a busy machine, and so does each training
+pytestmark = [pytest.mark.label, pytest.mark.timeout(1800)]
 DRAWN = np.zeros((96, 80), bool)  # as displayed
 DRAWN[20:50, 10:30] = True
 INFO = [{"name": "lesion", "model_name": "bright_ct"}]

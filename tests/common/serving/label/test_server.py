@@ -18,7 +18,8 @@ from common.images import read_image, to_stored, write_mask
 
 from .conftest import Server, needs_monai_label
 
-pytestmark = pytest.mark.label
+# a server takes a minute to start on a busy machine, and so does each training
+pytestmark = [pytest.mark.label, pytest.mark.timeout(1800)]
 ASKED = {"text_prompt": "Opacity in the left lower lobe.", "laterality": "patient"}
 
 
