@@ -1,6 +1,6 @@
 """Ignite handlers of training and evaluation: checkpoints, randomness, logging, scores."""
 
-from .checkpoint import BestCheckpoint, LastCheckpoint
+from .checkpoint import BestCheckpoint, LastCheckpoint, ScoreFirst
 from .mean_teacher import MeanTeacherTrainer
 from .precision import amp_dtype
 from .records import GradientNorm, History, LossTerms, Progress
@@ -23,6 +23,7 @@ __all__ = [
     "MeanTeacherTrainer",
     "Progress",
     "ScoreCases",
+    "ScoreFirst",
     "SeedEachEpoch",
     "amp_dtype",
     "load_weights",

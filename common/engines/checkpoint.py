@@ -106,7 +106,8 @@ class BestCheckpoint:
         self.network, self.path, self.metric = network, Path(path), metric
         self.sidecar = dict(sidecar or {})
         self.best: float | None = None
-        self.epoch = 0
+        self.epoch = 0  # of the best that this run saved
+        self.only_compare = False
 
     def attach(self, engine: Engine) -> None:
         """Attach to the evaluator, after its metrics."""
@@ -117,7 +118,10 @@ class BestCheckpoint:
         value = float(engine.state.metrics[self.metric])
         if value != value or (self.best is not None and value <= self.best):
             return
-        first = self.best is None
+        if self.only_compare:
+            self.best = value
+            return
+        first = self.epoch == 0
         self.best, self.epoch = value, engine.state.epoch
         if engine.state.rank == 0:
             if first and self.path.exists():
@@ -139,6 +143,32 @@ class BestCheckpoint:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the threshold of an interrupted run."""
         self.best, self.epoch = state["best"], state["epoch"]
+
+
+class ScoreFirst:
+    """Score the network before it is trained further, so that only better weights take the place of its own.
+
+    Attach it to the trainer after whatever loads the weights.
+
+    Args:
+        evaluator: of the validation.
+        best: attached to it; nothing is saved by this validation.
+    """
+
+    def __init__(self, evaluator: Engine, best: BestCheckpoint) -> None:
+        self.evaluator, self.best = evaluator, best
+
+    def attach(self, engine: Engine) -> None:
+        """Attach to the trainer."""
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Validate once."""
+        self.best.only_compare = True
+        try:
+            self.evaluator.run(1)
+        finally:
+            self.best.only_compare = False
 
 
 class LastCheckpoint:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -37,6 +38,7 @@ from common.images.derived import (
 from common.images.header import numbers, text
 from common.images.meta import shown
 
+AlgorithmType = Literal["AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"]
 _LEVELS = 255
 
 
@@ -48,6 +50,7 @@ def write_seg(
     fractional: bool,
     algorithm: Algorithm,
     label: str = "lesion",
+    by: AlgorithmType = "AUTOMATIC",
 ) -> str:
     """Write the masks of a radiograph, or of the slices of one CT series, as one DICOM Segmentation.
 
@@ -58,6 +61,8 @@ def write_seg(
         fractional: Write probabilities; else a binary segmentation.
         algorithm: What made the masks.
         label: Of the segment, for people to read.
+        by: Who drew it, as DICOM says it (PS3.3 C.8.20.4): ``AUTOMATIC``, ``SEMIAUTOMATIC`` (a person corrected it),
+            ``MANUAL`` (no algorithm is named).
 
     Returns:
         The SOPInstanceUID.
@@ -77,7 +82,7 @@ def write_seg(
             raise ValueError(f"a mask of shape {frame.shape} for a source of {grid} rows and columns")
     _one_series(sources[0], images)
     try:
-        seg = _segmentation(images, np.ascontiguousarray(np.stack(frames)), fractional, algorithm, label)
+        seg = _segmentation(images, np.ascontiguousarray(np.stack(frames)), fractional, algorithm, label, by)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         # highdicom names the rule but may quote values, and those may be a patient's
         raise UserError(
@@ -157,7 +162,9 @@ def _one_series(path: str | Path, images: list) -> None:
         )
 
 
-def _segmentation(images: list, frames: np.ndarray, fractional: bool, algorithm: Algorithm, label: str):
+def _segmentation(
+    images: list, frames: np.ndarray, fractional: bool, algorithm: Algorithm, label: str, by: AlgorithmType
+):
     """The object, of frames (N, rows, columns) bool or uint8 levels, before it is encoded."""
     import highdicom
     from pydicom.sr.coding import Code
@@ -176,11 +183,13 @@ def _segmentation(images: list, frames: np.ndarray, fractional: bool, algorithm:
         segment_label=label,
         segmented_property_category=category,
         segmented_property_type=Code("52988006", "SCT", "Lesion"),
-        algorithm_type="AUTOMATIC",
-        algorithm_identification=identification,
+        algorithm_type=by,
+        algorithm_identification=None if by == "MANUAL" else identification,
         anatomic_regions=[Code("39607008", "SCT", "Lung")],
     )
     model = (algorithm.name, algorithm.version, algorithm.weights_sha256)
+    if by != "AUTOMATIC":
+        model = (*model, by)
     series = derived_uid("series", kind, model, label, text(images[0], "SeriesInstanceUID"))
     content = hashlib.sha256(np.packbits(frames) if frames.dtype == bool else frames).hexdigest()
     instances = [text(image, "SOPInstanceUID") for image in images]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from common.bundle import configuration_files
 
@@ -36,3 +37,22 @@ def run_bundle(folder: Path, configs: Sequence[str], run_id: str, **override: An
     workflow.run()
     workflow.finalize()
     return workflow
+
+
+def merged_config(folder: Path, names: Sequence[str], override: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Configurations of a bundle as one, fit for JSON.
+
+    Args:
+        folder: the bundle.
+        names: of its configuration files, later ones on top of earlier ones.
+        override: ids and their values; those whose first part no file has are left out.
+
+    Raises:
+        UserError: a configuration is not there.
+    """
+    parser = ConfigParser()
+    parser.read_config(configuration_files(folder, names))
+    known = parser.get()
+    given = (override or {}).items()
+    parser.update({key: value for key, value in given if key.replace("#", "::").split("::")[0] in known})
+    return copy.deepcopy(parser.get())

@@ -1,1 +1,1 @@
-"""Where other programs ask for masks: an Orthanc whose new images are segmented."""
+"""Where other programs ask for masks: Orthanc, MONAI Label and MONAI Deploy; and archives for other machines."""

@@ -80,11 +80,14 @@ def facts_of(model: Model) -> dict[str, Any]:
 
 
 def inference_of(model: Model) -> dict[str, Any]:
-    """The bundle's ``inference.json`` with overlays and what was overridden, but nothing of this machine."""
+    """The bundle's ``inference.json`` with overlays and what was overridden, but nothing of this machine.
+
+    Masks go to the working directory: who has the file alone has no bundle's folder.
+    """
     config = copy.deepcopy(model.parser.get())
     written = ConfigParser.load_config_files(configuration_files(model.folder, ["inference"]))
     config.pop("_meta_", None)
-    return config | {key: written[key] for key in _LOCAL if key in written}
+    return config | {key: written[key] for key in _LOCAL if key in written} | {"output_dir": "eval"}
 
 
 def tokenizer_of(model: Model) -> Tokenizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -91,11 +92,14 @@ class Exporter:
             UserError: the graph holds what it must not.
         """
         with _quiet():
-            content = {"ts": self._script, "onnx": self._onnx, "pt2": self._pt2}[kind](dict(inside))
+            if kind == "ts":
+                content = self._script(dict(inside), path.stem)
+            else:
+                content = {"onnx": self._onnx, "pt2": self._pt2}[kind](dict(inside))
         with replacing(path) as part:
             part.write_bytes(content)
 
-    def _script(self, inside: dict[str, str]) -> bytes:
+    def _script(self, inside: dict[str, str], name: str) -> bytes:
         trace = traced(self.network, self.example)
         outer = _ImageAlone(trace) if self.default_text is None else _ImageAndText(trace, self.default_text)
         script = torch.jit.script(outer.eval())
@@ -103,7 +107,7 @@ class Exporter:
         # to a buffer: a file's own name would stand in the archive
         buffer = io.BytesIO()
         torch.jit.save(script, buffer, _extra_files=inside)
-        return _without_places(buffer)
+        return _without_places(buffer, name)
 
     def program(self) -> torch.export.ExportedProgram:
         """The program that both ``.pt2`` and ONNX are made of."""
@@ -145,19 +149,25 @@ class Exporter:
         return model.SerializeToString()
 
 
-def _without_places(archive: io.BytesIO) -> bytes:
-    """A TorchScript archive without the lines of code that its nodes come from: they name this machine's folders."""
+def _without_places(archive: io.BytesIO, root: str) -> bytes:
+    """A TorchScript archive without the lines of code that its nodes come from: they name this machine's folders.
+
+    Its entries stand below ``root``, the file's name without its ending: there MONAI Deploy looks for metadata.
+    """
     archive.seek(0)
     reader = torch._C.PyTorchFileReader(archive)
-    content = io.BytesIO()
-    writer = torch._C.PyTorchFileWriter(content)
-    for name in reader.get_all_records():
-        # what the writer writes itself is left out too
-        if not name.endswith(".debug_pkl") and name not in ("version", "byteorder", ".data/serialization_id"):
-            record = reader.get_record(name)
-            writer.write_record(name, record, len(record))
-    writer.write_end_of_file()
-    return content.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{root}.ts"
+        # torch makes the root of the file's name
+        writer = torch._C.PyTorchFileWriter(str(path))
+        for name in reader.get_all_records():
+            # what the writer writes itself is left out too
+            if not name.endswith(".debug_pkl") and name not in ("version", "byteorder", ".data/serialization_id"):
+                record = reader.get_record(name)
+                writer.write_record(name, record, len(record))
+        writer.write_end_of_file()
+        del writer
+        return path.read_bytes()
 
 
 def _name_dimensions(graph: Any) -> None:

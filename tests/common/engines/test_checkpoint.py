@@ -2,11 +2,11 @@ import json
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
 
-from common.engines import BestCheckpoint, LastCheckpoint
+from common.engines import BestCheckpoint, LastCheckpoint, ScoreFirst
 from common.engines.checkpoint import what_counts
 from common.errors import UserError
 
@@ -114,3 +114,44 @@ def test_the_model_of_an_earlier_run_is_kept(tmp_path):
     assert float(torch.load(tmp_path / "previous_model.pt", weights_only=True)["weight"]) == pytest.approx(0.7)
     assert json.loads((tmp_path / "previous_model.json").read_text())["value"] == 0.7
     assert json.loads((tmp_path / "model.json").read_text())["value"] == 0.3
+
+
+def fine_tuned(tmp_path, before, after):
+    """Weights that score ``before`` are trained further, each epoch scoring as ``after`` says."""
+    network = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(network.weight, before)
+    torch.save(network.state_dict(), tmp_path / "model.pt")
+    saver = BestCheckpoint(network, tmp_path / "model.pt", "dice")
+    evaluator = Engine(lambda e, b: None)
+    evaluator.state.rank = 0
+    run = evaluator.run
+
+    def score(epoch):
+        evaluator.state.metrics["dice"] = float(network.weight)
+        run([0])
+
+    evaluator.run = score
+    saver.attach(evaluator)
+    trainer = Engine(lambda e, b: torch.nn.init.constant_(network.weight, after[e.state.epoch - 1]))
+    ScoreFirst(evaluator, saver).attach(trainer)
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda e: evaluator.run(e.state.epoch))
+    trainer.run([0], max_epochs=len(after))
+    return saver
+
+
+def weight(path):
+    return float(torch.load(path, weights_only=True)["weight"])
+
+
+def test_worse_weights_do_not_take_the_place_of_those_that_were_trained_further(tmp_path):
+    saver = fine_tuned(tmp_path, 0.5, [0.3, 0.5, 0.4])
+    assert weight(tmp_path / "model.pt") == 0.5
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]  # nothing was written
+    assert saver.best == 0.5
+
+
+def test_better_weights_do_and_the_old_ones_are_kept(tmp_path):
+    saver = fine_tuned(tmp_path, 0.5, [0.25, 0.75, 0.875])
+    assert weight(tmp_path / "model.pt") == 0.875
+    assert weight(tmp_path / "previous_model.pt") == 0.5
+    assert (saver.best, saver.only_compare) == (0.875, False)

@@ -466,3 +466,16 @@ def test_whatever_a_header_says_there_is_an_object_that_reads_back_or_one_line(t
         assert "\n" not in str(error)
     else:
         assert np.array_equal(read_back(tmp_path / "s.dcm", uid)[0], mask)
+
+
+def test_who_drew_it_is_said_and_makes_another_object(tmp_path, picture):
+    write_radiograph(tmp_path / "a.dcm", picture)
+    written = {}
+    for by in ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"):
+        path = tmp_path / f"{by}.dcm"
+        write_seg(path, [tmp_path / "a.dcm"], [picture > 9], fractional=False, algorithm=MODEL, by=by)
+        written[by] = pydicom.dcmread(path)
+        assert written[by].SegmentSequence[0].SegmentAlgorithmType == by
+    assert written["SEMIAUTOMATIC"].SegmentSequence[0].SegmentAlgorithmName == "mmi_unet"
+    assert "SegmentAlgorithmName" not in written["MANUAL"].SegmentSequence[0]
+    assert len({seg.SeriesInstanceUID for seg in written.values()}) == 3

@@ -1,0 +1,95 @@
+"""A server of the real MONAI Label on a real Orthanc: ``make test-label``, where both are installed."""
+
+import json
+import shutil
+import subprocess
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+import requests
+
+import common
+from common.errors import UserError
+from common.images import read_image, read_mask, to_stored, write_mask
+from common.serving.label import check
+from tools.__main__ import main
+
+from .conftest import needs_monai_label, write_studies
+
+# a server takes a minute to start on a busy machine, and so does each training
+pytestmark = [pytest.mark.label, pytest.mark.timeout(1800)]
+DRAWN = np.zeros((96, 80), bool)  # as displayed
+DRAWN[20:50, 10:30] = True
+INFO = [{"name": "lesion", "model_name": "bright_ct"}]
+
+
+@pytest.fixture(autouse=True)
+def needs():
+    needs_monai_label()
+    try:
+        check.programs()
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+def test_the_documented_command(bundles, tmp_path, capsys):
+    copy = shutil.copytree(bundles["ssa"], tmp_path / "ssa")
+    assert main(["label-check", "--bundle", str(copy)]) == 0
+    said = capsys.readouterr().out
+    for modality in ("CR", "DX"):
+        assert f"{modality}: understood 'Unilateral pulmonary infection, lower left lung.' (patient)" in said
+        assert f"{modality}: corrected mask stored in Orthanc as DICOM SEG (SEMIAUTOMATIC)" in said
+    assert said.endswith("all as it should be\n")
+
+
+def test_ct_slices_refusals_and_learning_from_segmentations_of_the_store(bundles, tmp_path):
+    studies = write_studies(tmp_path / "images")
+    served = [str(shutil.copytree(bundles[name], tmp_path / name)) for name in ("ssa", "bright_ct")]
+    sent = {name: studies[name] for name in ("ct", "foot", "cr", "dx")}
+    uids = {name: str(pydicom.dcmread(path).SeriesInstanceUID) for name, path in sent.items()}
+    with check.orthanc(tmp_path / "orthanc") as pacs:
+        push = ["storescu", "-aec", "ORTHANC", "127.0.0.1", str(pacs.port)]
+        subprocess.run([*push, *map(str, sent.values())], check=True)
+        with check.label_server(tmp_path / "first", pacs.web, served) as url:
+
+            def infer(model, image, output, **params):
+                place = f"{url}/infer/{model}?image={uids[image]}&output={output}"
+                return requests.post(place, data={"params": json.dumps(params)}, timeout=300)
+
+            wanted = common.load(served[1], device="cpu")(studies["ct"]).mask
+            (tmp_path / "seg.dcm").write_bytes(infer("bright_ct", "ct", "dicom_seg", label_info=INFO).content)
+            seg = highdicom.seg.segread(tmp_path / "seg.dcm")
+            uid = str(pydicom.dcmread(studies["ct"]).SOPInstanceUID)
+            assert np.array_equal(seg.get_pixels_by_source_instance([uid])[0, ..., 0] > 0, wanted)
+            assert 0 < wanted.mean() < 1
+            for model, image, words in (
+                ("ssa", "ct", "modality CT; the bundle is for CR, DX"),
+                ("ssa", "foot", "body part FOOT; the bundle is for CHEST"),
+                ("bright_ct", "cr", "modality CR; the bundle is for CT"),
+            ):
+                answer = infer(model, image, "json")
+                assert answer.status_code == 422
+                assert words in answer.json()["detail"]
+            # an annotator's masks, which go into the store as segmentations
+            for image in ("cr", "dx"):
+                result = common.load(served[0], device="cpu")(studies[image])
+                write_mask(to_stored(DRAWN, result.meta["display"]), result.meta, tmp_path / "label.nii.gz")
+                with (tmp_path / "label.nii.gz").open("rb") as file:
+                    answer = requests.put(
+                        f"{url}/datastore/label?image={uids[image]}&tag=final", data={"params": "{}"},
+                        files={"label": ("label.nii.gz", file)}, timeout=300,
+                    )  # fmt: skip
+                assert answer.status_code == 200, answer.text
+        # another server, which knows nothing of them but what the store has
+        with check.label_server(tmp_path / "second", pacs.web, served[:1]) as url:
+            answer = requests.post(
+                f"{url}/train/ssa?run_sync=true", json={"max_epochs": 1, "val_split": 0.5}, timeout=500
+            )
+            assert answer.status_code == 200, answer.text
+            labels = sorted((tmp_path / "second").rglob("labels/final/*.nii.gz"))
+            assert {path.name.removesuffix(".nii.gz") for path in labels} == {uids["cr"], uids["dx"]}
+            for path in labels:
+                image = "cr" if uids["cr"] in path.name else "dx"
+                assert np.array_equal(read_mask(path, read_image(studies[image])[1]), DRAWN)
