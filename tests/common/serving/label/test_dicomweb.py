@@ -8,7 +8,6 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-import requests
 
 import common
 from common.errors import UserError
@@ -17,6 +16,8 @@ from common.serving.label import check
 from tools.__main__ import main
 
 from .conftest import needs_monai_label, write_studies
+
+requests = pytest.importorskip("requests", reason="MONAI Label's environment (make test-label) has it")
 
 # a server takes a minute to start on a busy machine, and so does each training
 pytestmark = [pytest.mark.label, pytest.mark.timeout(1800)]
