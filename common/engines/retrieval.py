@@ -50,7 +50,7 @@ class CaptionRetrieval(Metric):
     def update(self, output: tuple[torch.Tensor, torch.Tensor]) -> None:
         """One picture: its two vectors (2, D) and its sentence's ids (L,)."""
         pair, ids = output
-        self._pairs.append(torch.as_tensor(pair).detach().float().cpu())
+        self._pairs.append(torch.as_tensor(pair).detach().cpu())
         self._ids.append(torch.as_tensor(ids).cpu())
 
     def compute(self) -> float:
@@ -80,13 +80,13 @@ def retrieval(images: torch.Tensor, sentences: torch.Tensor, ids: torch.Tensor) 
     right = own[:, None] == torch.arange(distinct)
     likeness = torch.where(likeness.isnan(), torch.where(right, -torch.inf, torch.inf), likeness)
     mine = likeness[right]  # (M,)
-    rank = (likeness >= mine[:, None]).sum(dim=1) / mine.isfinite()  # from 1
+    rank = (likeness >= mine[:, None]).sum(dim=1).double() / mine.isfinite()  # from 1
     precision = []
     for number in range(distinct):
         hits = likeness[right[:, number], number].sort(descending=True).values
-        count = torch.arange(1, len(hits) + 1)
+        count = torch.arange(1, len(hits) + 1, dtype=torch.float64)
         place = count + (likeness[~right[:, number], number] >= hits[:, None]).sum(dim=1)
-        precision.append((count / place * hits.isfinite()).double().mean())
+        precision.append((count / place * hits.isfinite()).mean())
     return {
         "mrr": float((1 / rank).mean()),
         "top1": float((rank <= 1).double().mean()),

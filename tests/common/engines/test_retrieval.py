@@ -101,6 +101,11 @@ def test_what_is_not_finite_finds_nothing_and_comes_first_where_it_is_wrong(valu
     first = {1: [1 / 2], 2: [1 / 2, 2 / 3]}  # precisions of the other sentences, with one picture and with two
     others = (2 * sum(first[2]) / 2 + sum(first[1])) / 4
     assert found == pytest.approx({"mrr": 5 / 6, "top1": 5 / 6, "top5": 5 / 6, "map": others})
+    images = sentences.clone()
+    images[0, 1] = value  # of its sentence there is picture 2 as well, and 4 is as near without having it
+    images[4] = sentences[0]
+    precision = sum(((1 / 2) / 2, (1 / 2 + 2 / 5) / 2, 1 / 2, 1 / 2)) / 4
+    assert retrieval(images, sentences, IDS)["map"] == pytest.approx(precision)
     words = sentences.clone()
     words[3, 1] = value
     found = retrieval(sentences, words, IDS)

@@ -72,14 +72,33 @@ def test_soft_labels_equal_loops():
     assert unrelated.item() == pytest.approx((expected * clipped).sum(axis=1).mean(), abs=1e-12)
 
 
+@pytest.mark.parametrize("rho", [0.0, 0.8])
+def test_terms_are_the_two_directions_and_what_eq_1_puts_on_unrelated_sentences(rho):
+    loss = CaCL(TAU, rho)
+    loss({"pred": pairs()})
+    _, _, y, to_text, to_image = reference(pairs().numpy(), TAU, rho)
+    assert loss.terms.keys() == {"to_text", "to_image", "unrelated"}
+    assert loss.terms["to_text"].item() == pytest.approx(-(y * np.log(to_text)).sum() / B, abs=1e-12)
+    assert loss.terms["to_image"].item() == pytest.approx(-(y.T * np.log(to_image)).sum() / B, abs=1e-12)
+    _, unrelated = soft_labels(torch.nn.functional.normalize(pairs()[:, 1], dim=1), TAU)
+    assert 0 < loss.terms["unrelated"].item() == pytest.approx(unrelated.item(), rel=1e-9)
+
+
+def test_the_papers_temperature_and_softness():
+    assert CaCL()({"pred": pairs()}).item() == CaCL(0.07, 0.8)({"pred": pairs()}).item()
+
+
 def test_what_lies_on_unrelated_sentences_in_the_papers_batch():
-    """20 pictures of one sentence in 256, likeness to the others .1 below: clipping leaves 74 % with the others."""
-    likeness = torch.full((256, 256), 0.9, dtype=torch.float64).fill_diagonal_(1.0)
-    likeness[:20, :20] = 1.0
-    likeness[:20] += 0.9 - likeness[:20].mean(dim=1, keepdim=True)  # row mean .9
-    above = (likeness[0] - 0.9).clamp_min(0)
-    weights = (above / 0.07).exp()
-    assert (weights[20:].sum() / weights.sum()).item() == pytest.approx(0.75, abs=0.03)
+    """20 pictures of one sentence in 256, 1 − μ = .1: clipping leaves 74 % of their labels with the others."""
+    cosine = (0.9 * 256 - 20) / 236  # to the others, so that the mean of a row is .9
+    sentences = torch.tensor([[1.0, 0.0]] * 20 + [[cosine, math.sqrt(1 - cosine**2)]] * 236, dtype=torch.float64)
+    soft, unrelated = soft_labels(sentences, 0.07)
+    mass = 236 / (236 + 20 * math.exp(0.1 / 0.07))
+    assert mass == pytest.approx(0.74, abs=0.005)
+    assert soft[0, 20:].sum().item() == pytest.approx(mass, abs=1e-9)
+    above = 1 - (236 + 20 * cosine) / 256
+    others = 20 / (20 + 236 * math.exp(above / 0.07))
+    assert unrelated.item() == pytest.approx((20 * mass + 236 * others) / 256, abs=1e-9)
 
 
 def test_gradient_is_that_of_the_corrected_eq_3():

@@ -1,6 +1,7 @@
 """KANLinear against the recursion of Cox and de Boor, its own backward pass against finite differences."""
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -115,12 +116,35 @@ def test_autocast_makes_bases_in_single_precision(layer):
         assert (ours - exact).abs().max() < 0.03 * exact.abs().max()
 
 
+def test_half_precision_input_is_widened(layer):
+    """To the last bit what the same numbers give in single precision; forward, and backward into the weights."""
+    half = torch.randn(16, 5).bfloat16().requires_grad_()
+    single = half.detach().float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        results = [(layer(x), x) for x in (half, single)]
+    assert torch.equal(results[0][0], results[1][0])
+    grads = [torch.autograd.grad(y.sum(), (*layer.parameters(), x)) for y, x in results]
+    for ours, exact in zip(*grads, strict=True):
+        assert torch.equal(ours, exact.to(ours.dtype))
+
+
+def test_gradients_of_many_rows_are_summed_in_single_precision(layer):
+    """In bfloat16 a sum of equal numbers stands still after 256 of them."""
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(torch.full((1024, 5), 0.5))
+    (found,) = torch.autograd.grad(y.float().sum(), layer.base)
+    expected = 1024 * 0.5 / (1 + math.exp(-0.5))
+    torch.testing.assert_close(found, torch.full_like(found, expected), rtol=0.005, atol=0)
+
+
 def test_parameters_and_their_initial_distribution():
     torch.manual_seed(0)
     layer = KANLinear(160, 96)
     assert sum(p.numel() for p in layer.parameters()) == 10 * 160 * 96
     assert layer.base.abs().max() <= 160**-0.5
     assert layer.scale.abs().max() <= 160**-0.5
+    for weights in (layer.base, layer.scale):  # uniform between
+        assert weights.std().item() == pytest.approx(160**-0.5 / 3**0.5, rel=0.02)
     # the curves pass through the noise at the six grid points
     points = torch.linspace(-1, 1, 6)
     curves = torch.einsum("gp,ogi->opi", bspline(points), layer.spline.detach())
