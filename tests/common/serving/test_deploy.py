@@ -88,3 +88,38 @@ def test_without_monai_deploy_the_line_says_what_to_install():
         pytest.skip("MONAI Deploy is installed")
     with pytest.raises(UserError, match="MONAI Deploy cannot be imported"):
         operators()
+
+
+@pytest.mark.full
+def test_the_real_operator_gives_the_bundles_mask(bundle, studies):
+    if importlib.util.find_spec("monai.deploy") is None:
+        pytest.skip("MONAI Deploy is not installed: pip install monai-deploy-app-sdk")
+    from monai.deploy.conditions import CountCondition
+    from monai.deploy.core import AppContext, Application, Image, IOType, Operator
+    from monai.deploy.operators.monai_bundle_inference_operator import IOMapping
+
+    read_operator, referring_operator = operators()
+    sent = []
+
+    class Sink(Operator):
+        def setup(self, spec):
+            spec.input("pred")
+
+        def compute(self, op_input, op_output, context):
+            sent.append(op_input.receive("pred").asnumpy())
+
+    class Lesions(Application):
+        def compose(self):
+            source = read_operator(self, CountCondition(self, 1), path=str(studies["cr"]), name="read")
+            segment = referring_operator(
+                self, app_context=AppContext({}), bundle_path=str(bundle / "models" / "model.ts"), name="segment",
+                sentence=SENTENCE, laterality="patient",
+                input_mapping=[IOMapping("image", Image, IOType.IN_MEMORY)],
+                output_mapping=[IOMapping("pred", Image, IOType.IN_MEMORY)],
+            )  # fmt: skip
+            self.add_flow(source, segment, {("image", "image")})
+            self.add_flow(segment, Sink(self, name="sink"), {("pred", "pred")})
+
+    Lesions([]).run()
+    (mask,) = sent
+    assert np.array_equal(mask[0] > 0, common.load(bundle, device="cpu")(studies["cr"], SENTENCE, "patient").mask)
