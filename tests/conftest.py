@@ -1,5 +1,6 @@
 """Fixtures that every test may use: where the real data is, if it is there."""
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -51,6 +52,14 @@ def indiana_dir() -> Path:
 settings.register_profile("ci", max_examples=25, deadline=None, derandomize=True)
 settings.register_profile("full", max_examples=2000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def _no_closed_handlers():
+    """MONAI's logging.conf binds the root's handler to a test's captured output, which closes with the test."""
+    for handler in logging.root.handlers[:]:
+        if getattr(getattr(handler, "stream", None), "closed", False):
+            logging.root.removeHandler(handler)
 
 
 # Seconds of the base tests, a bundle each: printed, not asserted, since a clock is no test.

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,10 +126,11 @@ class BestCheckpoint:
         self.best, self.epoch = value, engine.state.epoch
         if engine.state.rank == 0:
             if first and self.path.exists():
-                # of another run: kept, in case that one was better
+                # of another run: kept, in case that one was better; copied, so that the file is never missing
                 for path in (self.path, self.path.with_suffix(".json")):
                     if path.exists():
-                        path.replace(path.with_stem("previous_" + path.stem))
+                        with replacing(path.with_stem("previous_" + path.stem)) as part:
+                            shutil.copyfile(path, part)
             state = plain(self.network).state_dict()
             _save(state, self.path)
             found = {"metric": self.metric, "value": value, "epoch": self.epoch}

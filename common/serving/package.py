@@ -32,7 +32,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from common import __version__
-from common.bundle import bundle_folder, weights
+from common.bundle import bundle_folder, metadata_of, weights
 from common.errors import UserError
 from common.files import replacing, sha256_of, write_text
 from common.networks.checkpoints import find_file
@@ -122,8 +122,11 @@ def _bundle(source: Path, target: Path, model: Path, overlays: Sequence[str], ov
     for config in ("inference", "train"):
         content = merged_config(source, [config, *overlays], values)
         write_text(target / "configs" / f"{config}.json", json.dumps(content, indent=4) + "\n")
+    told = json.dumps(metadata_of(source, overlays), indent=4, ensure_ascii=False)
+    write_text(target / "configs" / "metadata.json", told + "\n")
     for overlay in overlays:
         (target / "configs" / f"{overlay}.json").unlink()
+        (target / "configs" / f"metadata_{overlay}.json").unlink(missing_ok=True)
     sidecar = model.with_suffix(".json")
     if sidecar.is_file():
         # its configuration names folders of the machine that it was trained on

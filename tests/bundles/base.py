@@ -119,6 +119,8 @@ def check_paper(bundle: Bundle, paper: dict, folder: Path) -> None:
         assert named is None or named != own[part].get("architecture"), f"{part}: not the checkpoint's architecture"
         assert re.fullmatch(r"[\w.-]+/[\w.-]+", parsers["train"].get_parsed_content(key) or ""), key
         assert parsers["inference"].get_parsed_content(key) is parsers["evaluate"].get_parsed_content(key) is None
+    # a published encoder's vector of a sentence is taken as it is
+    assert parsers["train"]["network_def"].get("sentence_scale", 1.0) == 1.0
     shapes = []
     for name, parser in parsers.items():
         parser["load_pretrained"] = False

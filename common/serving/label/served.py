@@ -68,7 +68,8 @@ def serve(bundle: str, app: Path, overlays: Sequence[str] = (), override: Mappin
     configs = folder / "configs"
     configs.mkdir(parents=True)
     (folder / "models").symlink_to(model.parent, target_is_directory=True)
-    for file in ("metadata.json", "multi_gpu_train.json", "logging.conf"):
+    write_json(configs / "metadata.json", own.metadata)
+    for file in ("multi_gpu_train.json", "logging.conf"):
         shutil.copyfile(source / "configs" / file, configs / file)
     write_json(configs / "inference.json", served_inference(merged_config(source, ["inference", *overlays], override)))
     training = merged_config(source, ["train", *overlays], override)

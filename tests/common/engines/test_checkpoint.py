@@ -6,7 +6,7 @@ from ignite.engine import Engine, Events
 from monai.data import DataLoader
 from monai.engines import SupervisedTrainer
 
-from common.engines import BestCheckpoint, LastCheckpoint, ScoreFirst
+from common.engines import BestCheckpoint, LastCheckpoint, ScoreFirst, checkpoint
 from common.engines.checkpoint import what_counts
 from common.errors import UserError
 
@@ -114,6 +114,21 @@ def test_the_model_of_an_earlier_run_is_kept(tmp_path):
     assert float(torch.load(tmp_path / "previous_model.pt", weights_only=True)["weight"]) == pytest.approx(0.7)
     assert json.loads((tmp_path / "previous_model.json").read_text())["value"] == 0.7
     assert json.loads((tmp_path / "model.json").read_text())["value"] == 0.3
+
+
+def test_there_is_a_model_at_every_moment(tmp_path, monkeypatch):
+    """A server may read it, or a kill come, while a better one is written."""
+    best(tmp_path, [0.7])
+    save = checkpoint._save
+
+    def watched(content, path):
+        assert float(torch.load(tmp_path / "model.pt", weights_only=True)["weight"]) == pytest.approx(0.7)
+        assert (tmp_path / "previous_model.pt").exists()
+        save(content, path)
+
+    monkeypatch.setattr(checkpoint, "_save", watched)
+    best(tmp_path, [0.8])
+    assert float(torch.load(tmp_path / "model.pt", weights_only=True)["weight"]) == pytest.approx(0.8)
 
 
 def fine_tuned(tmp_path, before, after):

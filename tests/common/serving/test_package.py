@@ -163,6 +163,7 @@ def test_overlays_are_merged_and_a_foreign_vocabulary_goes_along(bundle, tmp_pat
         shutil.copyfile(compact / name, encoder / name)
     overlay = {"threshold": 0.4, "text_checkpoint": str(encoder), "weights": "$@bundle_root + '/runs/x/model.pt'"}
     (folder / "configs" / "mine.json").write_text(json.dumps(overlay))
+    (folder / "configs" / "metadata_mine.json").write_text(json.dumps({"task": "of the overlay"}))
     (folder / "runs" / "x").mkdir(parents=True)
     shutil.move(folder / "models" / "model.pt", folder / "runs" / "x" / "model.pt")
     with zipfile.ZipFile(package(folder, tmp_path / "a.zip", ["mine"]).archive) as archive:
@@ -170,7 +171,8 @@ def test_overlays_are_merged_and_a_foreign_vocabulary_goes_along(bundle, tmp_pat
     own = tmp_path / "out" / "mmi_unet"
     config = json.loads((own / "configs" / "inference.json").read_text())
     assert config["threshold"] == 0.4
-    assert not (own / "configs" / "mine.json").exists()
+    assert not list((own / "configs").glob("*mine.json"))
+    assert json.loads((own / "configs" / "metadata.json").read_text())["task"] == "of the overlay"
     assert (own / "models" / "text" / "vocab.txt").read_bytes() == (encoder / "vocab.txt").read_bytes()
     shutil.rmtree(encoder)
     Image.fromarray(PICTURE).save(tmp_path / "a.png")

@@ -61,6 +61,14 @@ def test_the_copy_is_the_bundles_own_but_for_what_is_added(bundles, tmp_path):
         serve(str(bundles["ssa"]), tmp_path)
 
 
+def test_the_copy_is_for_what_the_overlay_makes_of_it(tmp_path):
+    torch.save({}, tmp_path / "model.pt")
+    served = serve("c2seg", tmp_path / "app", ["polyp"], {"weights": str(tmp_path / "model.pt")})
+    metadata = json.loads((served.folder / "configs" / "metadata.json").read_text())
+    assert (metadata["grammar"], metadata["modality"]) == ("polyp", "ES")
+    assert served.modalities == ("ES",)
+
+
 def test_refusals(bundles, tmp_path):
     with pytest.raises(UserError, match="there are no trained weights"):
         serve(str(bundles["ssa"]), tmp_path, override={"weights": str(tmp_path / "none.pt")})
