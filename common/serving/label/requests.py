@@ -13,7 +13,6 @@ SENTENCE, LATERALITY, THRESHOLD = "text_prompt", "laterality", "threshold"
 CHOOSE = "choose"
 LONGEST = 5000  # characters of a sentence: more than a report has
 _DEVICE = re.compile(r"[A-Za-z][\w .:()/-]{0,99}")
-_FILE = re.compile(r"\w[\w.-]{0,99}\.(pt|ts)")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _FREE = (SENTENCE, "label_info")  # the names that annotators give are written into objects, never parsed
 
@@ -35,9 +34,8 @@ def check_request(params: Any) -> None:
     device = _first(params.get("device"))
     if device and not (isinstance(device, str) and _DEVICE.fullmatch(device)):
         raise UserError("device: is none; write one that /info lists, such as cpu")
-    name = _first(params.get("model_filename"))
-    if name is not None and not (isinstance(name, str) and _FILE.fullmatch(name)):
-        raise UserError("model_filename: is no file of models; write one that /info lists, such as model.pt")
+    if params.get("model_filename", "model.pt") not in ("model.pt", ["model.pt"]):
+        raise UserError("model_filename: only model.pt is served; leave it out")
     level = params.get("logging", "INFO")
     if not isinstance(level, str) or level.upper() not in _LEVELS:
         raise UserError(f"logging: is no level; write one of {', '.join(_LEVELS)}")

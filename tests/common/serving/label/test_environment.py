@@ -83,22 +83,36 @@ def test_processes_that_are_started_begin_with_the_site_file(monkeypatch, tmp_pa
 def test_an_app_is_given_its_fields_and_no_configuration_takes_values(tmp_path):
     (tmp_path / "configs").mkdir()
     write_json(tmp_path / "configs" / FACTS, {"fields": {"text_prompt": "", "threshold": 0.5}})
-    task = SimpleNamespace(bundle_path=str(tmp_path), _config={"device": ["cpu"]}, displayable_configs={"a": 1})
+    task, other = (
+        SimpleNamespace(
+            bundle_path=str(tmp_path), _config={"device": ["cpu"], "model_filename": ["last.pt", "model.pt"]},
+            displayable_configs={"a": 1}, _get_network=lambda device, data: "network",
+        )
+        for _ in range(2)
+    )  # fmt: skip
 
     def run_scoring(image, *_):
         if image == "bad":
             raise UserError("bad: body part FOOT")
         return image
 
-    scored = SimpleNamespace(infer_task=SimpleNamespace(displayable_configs={"a": 1}), run_scoring=run_scoring)
+    scored = SimpleNamespace(infer_task=other, run_scoring=run_scoring)
     options = {"device": ["cpu"], "max_epochs": 50, "val_split": 0.2, "multi_gpu": True, "gpus": "all", "run_id": ""}
     trainer = SimpleNamespace(config=lambda: options)
     app = SimpleNamespace(_infers={"a": task}, _scoring_methods={"a": scored}, _trainers={"a": trainer})
     environment.adopt(app)
-    assert task._config == {"device": ["cpu"], "text_prompt": "", "threshold": 0.5}
+    assert task._config == {
+        "device": ["cpu"], "text_prompt": "", "threshold": 0.5, "model_filename": ["model.pt"],
+    }  # fmt: skip
     assert (task.displayable_configs, scored.infer_task.displayable_configs) == ({}, {})
     assert "run_id" not in trainer.config()
     assert [scored.run_scoring(image, 5) for image in ("good", "bad")] == ["good", None]
+    for one in (task, other):
+        with pytest.raises(UserError, match=r"/models/model\.pt: is not there; put the weights back"):
+            one._get_network("cpu", {})
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model.pt").touch()
+    assert [one._get_network("cpu", {}) for one in (task, other)] == ["network", "network"]
 
 
 def test_a_refused_image_stops_no_other():

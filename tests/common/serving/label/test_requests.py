@@ -41,7 +41,9 @@ def test_no_value_but_a_sentence_may_look_like_code(key, code):
         ({"threshold": True}, "threshold: is no probability"),
         ({"device": {"a": 1}}, "device: is none"),
         ({"device": "cpu';x"}, "device: is none"),
-        ({"model_filename": "../../secret.pt"}, "model_filename: is no file"),
+        ({"model_filename": "../../secret.pt"}, "model_filename: only model.pt"),
+        ({"model_filename": ["last.pt", "model.pt"]}, "model_filename: only model.pt"),
+        ({"model_filename": []}, "model_filename: only model.pt"),
         ({"logging": "loud"}, "logging: is no level"),
     ],
 )
