@@ -92,8 +92,17 @@ def adopt(app: Any) -> None:
         method.run_scoring = functools.partial(_unless_refused, method.run_scoring)
     for task in getattr(app, "_trainers", {}).values():
         task.config = functools.partial(_training_options, task.config)
+    if hasattr(app, "infer"):
+        app.infer = functools.partial(_of_an_image, app.infer)
     if getattr(app, "_batch_infer", None):
         app._batch_infer = functools.partial(infer_all, app._batch_infer)
+
+
+def _of_an_image(infer: Callable[..., Any], request: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    """MONAI Label's inference; of no image, it would look into the folder it was started in."""
+    if not isinstance(request.get("image"), str) or not request["image"]:
+        raise UserError("image: no such image; write an id that /datastore lists")
+    return infer(request, *args, **kwargs)
 
 
 def _serve_own_weights(task: Any) -> None:

@@ -115,6 +115,15 @@ def test_an_app_is_given_its_fields_and_no_configuration_takes_values(tmp_path):
     assert [one._get_network("cpu", {}) for one in (task, other)] == ["network", "network"]
 
 
+def test_an_inference_needs_an_image():
+    app = SimpleNamespace(infer=lambda request, datastore=None: request["image"])
+    environment.adopt(app)
+    assert app.infer({"image": "scan1"}, None) == "scan1"
+    for request in ({}, {"image": ""}, {"image": ["scan1"]}):
+        with pytest.raises(UserError, match="image: no such image"):
+            app.infer(request)
+
+
 def test_a_refused_image_stops_no_other():
     def batch(request, datastore, infer):
         assert request["multi_gpu"] is False
@@ -172,9 +181,12 @@ def test_monai_labels_command_line(bundles, tmp_path, monkeypatch):
             arguments(Settings(["ssa", "unet"], "x", tmp_path, scoring=[name]), app, served)
     for name in ("MONAI_LABEL_DICOMWEB_SEARCH_FILTER", "MONAI_LABEL_AUTO_UPDATE_SCORING"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(os, "environ", dict(os.environ) | {"HF_HUB_OFFLINE": "0"})
+    monkeypatch.delenv("MONAI_LABEL_CORS_ORIGINS", raising=False)
+    monkeypatch.setattr(os, "environ", dict(os.environ) | {"HF_HUB_OFFLINE": "0", "MONAI_LABEL_API_STR": "/api"})
     launch.environment(Settings([], "x", tmp_path), served)
     assert os.environ["MONAI_LABEL_DICOMWEB_SEARCH_FILTER"] == '{"Modality": "CR,DX"}'
+    assert os.environ["MONAI_LABEL_CORS_ORIGINS"] == '["http://127.0.0.1:8000"]'
+    assert os.environ["MONAI_LABEL_API_STR"] == ""  # the gate would not know the addresses
     assert os.environ["HF_HUB_OFFLINE"] == "0"  # what the user set stays
 
 

@@ -45,6 +45,12 @@ def test_no_value_but_a_sentence_may_look_like_code(key, code):
         ({"model_filename": ["last.pt", "model.pt"]}, "model_filename: only model.pt"),
         ({"model_filename": []}, "model_filename: only model.pt"),
         ({"logging": "loud"}, "logging: is no level"),
+        ({"label_tag": ".."}, "label_tag: is no tag"),
+        ({"label_tag": "a/b"}, "label_tag: is no tag"),
+        ({"label_tag": ""}, "label_tag: is no tag"),
+        ({"label_tag": ["final"]}, "label_tag: is no tag"),
+        ({"image": "scan1"}, "image: is no parameter"),
+        ({"deep": {"text_prompt": "$import os"}}, r"text_prompt: a value that starts with \$"),
     ],
 )
 def test_refusals(params, words):
@@ -59,6 +65,7 @@ def test_refusals(params, words):
         ({"max_epochs": 0}, "max_epochs"), ({"max_epochs": True}, "max_epochs"), ({"max_epochs": "3"}, "max_epochs"),
         ({"val_split": 0}, "val_split"), ({"val_split": -1}, "val_split"), ({"pretrained": False}, "pretrained"),
         ({"run_id": "network_def"}, "run_id"), ({"gpus": "0;1"}, "gpus"), ({"tracking": "mlflow"}, "tracking"),
+        ({"force_multi_gpu": True}, "force_multi_gpu"), ({"model_filename": "model.pt"}, "model_filename"),
     ],
 )  # fmt: skip
 def test_refusals_of_a_training(params, words):
