@@ -97,6 +97,21 @@ def test_no_line_of_a_log_holds_a_sentence(secret):
     assert redact("Infer Request: {'model': 'ssa'}") == "Infer Request: {'model': 'ssa'}"
 
 
+def test_no_line_of_a_log_holds_an_answer_or_a_patient():
+    said = {
+        "sides": "patient left", "zones": "patient left lower", "reasons": ["Muster] 'x'", "left"], "warnings": "left",
+        "PatientID": "Muster", "PatientName": "Muster^Max", "StudyDate": "19700101", "reason": [], "pixels": 7,
+    }  # fmt: skip
+    for line in (str(said), json.dumps(said), json.dumps({"params": json.dumps(said | {"reasons": ["left"]})})):
+        hidden = redact(line)
+        for word in ("left", "Muster", "1970"):
+            assert word not in hidden
+        assert "pixels" in hidden
+    for key in ("text_prompt", "asked", "reasons"):
+        assert redact(f"Data key: {key} = left\nlung") == f"Data key: {key} = [sentence]"
+    assert redact("Data key: image = (1, 2)") == "Data key: image = (1, 2)"
+
+
 def test_every_logger_of_the_process_hides_sentences(monkeypatch):
     before = logging.getLogRecordFactory()
     stream = io.StringIO()
