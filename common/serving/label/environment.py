@@ -86,14 +86,37 @@ def adopt(app: Any) -> None:
     """Give the models of an app, once it is built, their fields; and take what clients send out of configurations."""
     for task in getattr(app, "_infers", {}).values():
         task._config.update(_fields_of(task))
-        task.displayable_configs = {}
+        _serve_own_weights(task)
     for method in getattr(app, "_scoring_methods", {}).values():
-        method.infer_task.displayable_configs = {}
+        _serve_own_weights(method.infer_task)
         method.run_scoring = functools.partial(_unless_refused, method.run_scoring)
     for task in getattr(app, "_trainers", {}).values():
         task.config = functools.partial(_training_options, task.config)
+    if hasattr(app, "infer"):
+        app.infer = functools.partial(_of_an_image, app.infer)
     if getattr(app, "_batch_infer", None):
         app._batch_infer = functools.partial(infer_all, app._batch_infer)
+
+
+def _of_an_image(infer: Callable[..., Any], request: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    """MONAI Label's inference; of no image, it would look into the folder it was started in."""
+    if not isinstance(request.get("image"), str) or not request["image"]:
+        raise UserError("image: no such image; write an id that /datastore lists")
+    return infer(request, *args, **kwargs)
+
+
+def _serve_own_weights(task: Any) -> None:
+    """Let a task compute with its ``model.pt`` and nothing else, neither other files of the folder nor no weights."""
+    task.displayable_configs = {}
+    task._config["model_filename"] = ["model.pt"]
+    task._get_network = functools.partial(_with_weights, task._get_network, Path(task.bundle_path))
+
+
+def _with_weights(network: Callable[..., Any], bundle: Path, *args: Any, **kwargs: Any) -> Any:
+    """MONAI Label's network of a task, which would be untrained where the file is not there."""
+    if not (bundle / "models" / "model.pt").is_file():
+        raise UserError(f"{bundle.name}/models/model.pt: is not there; put the weights back, or train the bundle")
+    return network(*args, **kwargs)
 
 
 def infer_all(batch: Callable[..., dict[str, Any]], request: dict[str, Any], datastore: Any, infer: Callable[..., Any]):

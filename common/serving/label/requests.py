@@ -13,7 +13,7 @@ SENTENCE, LATERALITY, THRESHOLD = "text_prompt", "laterality", "threshold"
 CHOOSE = "choose"
 LONGEST = 5000  # characters of a sentence: more than a report has
 _DEVICE = re.compile(r"[A-Za-z][\w .:()/-]{0,99}")
-_FILE = re.compile(r"\w[\w.-]{0,99}\.(pt|ts)")
+_TAG = re.compile(r"\w[\w-]{0,63}")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _FREE = (SENTENCE, "label_info")  # the names that annotators give are written into objects, never parsed
 
@@ -27,22 +27,56 @@ def check_request(params: Any) -> None:
     Raises:
         UserError: the line to answer; it never repeats a sentence.
     """
-    if not isinstance(params, Mapping):
-        raise UserError('params: is no object; write {"text_prompt": "...", "laterality": "patient"}')
-    for key, text in _texts(params):
-        if text.lstrip()[:1] in ("$", "%", "@"):
-            raise UserError(f"{_shown(key)}: a value that starts with $, % or @ is not taken; write the value itself")
+    check_values(params)
+    if "image" in params:
+        raise UserError("image: is no parameter; write it into the address, ?image=ID")
     device = _first(params.get("device"))
     if device and not (isinstance(device, str) and _DEVICE.fullmatch(device)):
         raise UserError("device: is none; write one that /info lists, such as cpu")
-    name = _first(params.get("model_filename"))
-    if name is not None and not (isinstance(name, str) and _FILE.fullmatch(name)):
-        raise UserError("model_filename: is no file of models; write one that /info lists, such as model.pt")
+    if params.get("model_filename", "model.pt") not in ("model.pt", ["model.pt"]):
+        raise UserError("model_filename: only model.pt is served; leave it out")
     level = params.get("logging", "INFO")
     if not isinstance(level, str) or level.upper() not in _LEVELS:
         raise UserError(f"logging: is no level; write one of {', '.join(_LEVELS)}")
     threshold_of(params)
     sentence_of(params)
+
+
+def check_values(params: Any) -> None:
+    """Refuse values that may become code or lie elsewhere: of everything that is stored or computed with.
+
+    Raises:
+        UserError: the line to answer; it never repeats a sentence.
+    """
+    if not isinstance(params, Mapping):
+        raise UserError('params: is no object; write {"text_prompt": "...", "laterality": "patient"}')
+    # only at the top these are text that is never parsed as anything else
+    free = {key: value for key, value in params.items() if key not in _FREE}
+    for key, text in [*((str(key), str(key)) for key in params), *_texts(free)]:
+        if text.lstrip()[:1] in ("$", "%", "@"):
+            raise UserError(f"{_shown(key)}: a value that starts with $, % or @ is not taken; write the value itself")
+    if "label_tag" in params:
+        check_tag("label_tag", params["label_tag"])
+
+
+def check_tag(key: str, tag: Any) -> None:
+    """Refuse a tag, which is the name of a folder, that leads elsewhere.
+
+    Raises:
+        UserError: it is no word.
+    """
+    if not isinstance(tag, str) or not _TAG.fullmatch(tag):
+        raise UserError(f"{key}: is no tag; write one word, such as final or original")
+
+
+def check_id(key: str, value: Any) -> None:
+    """Refuse an image's id or a file's name that leads elsewhere.
+
+    Raises:
+        UserError: it is no text, or holds a folder.
+    """
+    if not isinstance(value, str) or re.search(r"[/\\\0]|\.\.", value) or value.startswith("."):
+        raise UserError(f"{key}: names no image; write an id that /datastore lists, without folders")
 
 
 def check_training(params: Any) -> None:
@@ -59,6 +93,9 @@ def check_training(params: Any) -> None:
         raise UserError("val_split: is no part of the labels; write a number between 0 and 1, such as 0.2")
     if params.get("pretrained", True) is not True:
         raise UserError("pretrained: only fine-tuning of the current model is served; leave it out, or write true")
+    for key in ("force_multi_gpu", "model_filename"):
+        if key in params:
+            raise UserError(f"{key}: is not served; leave it out")
     if params.get("run_id", "run") != "run":
         raise UserError("run_id: only the bundle's own training is served; leave it out")
     if not re.fullmatch(r"all|\d+(,\d+)*", str(params.get("gpus", "all"))):
@@ -117,8 +154,7 @@ def _texts(value: Any, key: str = "params") -> Iterator[tuple[str, str]]:
     elif isinstance(value, Mapping):
         for name, item in value.items():
             yield str(name), str(name)
-            if name not in _FREE:
-                yield from _texts(item, str(name))
+            yield from _texts(item, str(name))
     elif isinstance(value, list):
         for item in value:
             yield from _texts(item, key)
@@ -128,10 +164,12 @@ def _shown(key: str) -> str:
     return repr(key[:40]) if not key.isidentifier() else key
 
 
-# a sentence, or what was understood of it, behind its key as Python or JSON writes a dictionary
-_BEHIND_KEY = re.compile(
-    r"""(\\?["'](?:text_prompt|understood|refused)\\?["']\s*:\s*)(\\"(?:\\\\\\"|\\\\|\\[^"\\]|[^"\\])*\\"|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
-)
+# what was asked and answered, and whose picture it is, behind its key as Python or JSON writes a dictionary
+_KEYS = "text_prompt|understood|refused|sides|zones|reasons|warnings|PatientID|PatientName|StudyDate"
+_TEXT = r"""(?:\\"(?:\\\\\\"|\\\\|\\[^"\\]|[^"\\])*\\"|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_BEHIND_KEY = re.compile(rf"""(\\?["'](?:{_KEYS})\\?["']\s*:\s*)(?:{_TEXT}|\[\s*(?:{_TEXT}[\s,]*)*\])""", re.DOTALL)
+# as MONAI Label prints what its transforms are given, a key a record
+_DATA_KEY = re.compile(rf"(Data key: (?:asked|{_KEYS}) = ).*", re.DOTALL)
 # its words, as the messages of this package quote them
 _QUOTED = re.compile(
     r"(sentence not understood: ).*?(; write it like|; give it with|$)|(the sides of )'.*?'( cannot be swapped)"
@@ -142,6 +180,7 @@ _HIDDEN = "[sentence]"
 def redact(text: str) -> str:
     """A line of a log without the sentences in it."""
     text = _BEHIND_KEY.sub(rf"\1{_HIDDEN}", text)
+    text = _DATA_KEY.sub(rf"\1{_HIDDEN}", text)
     return _QUOTED.sub(lambda m: f"{m[1] or m[3]}{_HIDDEN}{m[2] or m[4] or ''}", text)
 
 

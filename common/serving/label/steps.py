@@ -114,6 +114,9 @@ class CheckRequestd(MapTransform):
                 raise UserError(f"{SENTENCE}: {error}") from error
             d |= {SENTENCE: text, LATERALITY: laterality}
         for key in self.key_iterator(d):
+            if not str(d[key]):
+                # what MONAI Label makes of an id it does not know
+                raise UserError("image: no such image; write an id that /datastore lists")
             path = source_of(d[key])
             try:
                 format_of(path)
@@ -228,6 +231,8 @@ def answer(
 class SentenceOfLabeld(MapTransform):
     """Give an item that has no sentence one: that which was submitted with its label, else one made from the mask.
 
+    What was submitted and is not understood counts as none.
+
     It comes after the mask is as displayed and binary, and before ``PreparePromptd``.
 
     Args:
@@ -247,8 +252,18 @@ class SentenceOfLabeld(MapTransform):
             if str(d.get(SENTENCE) or "").strip():
                 continue
             submitted = submitted_with(Path(d[key].meta["filename_or_obj"]))
+            if submitted is not None and not self._understood(*submitted):
+                submitted = None
             d[SENTENCE], d[LATERALITY] = submitted or (self._of_mask(_array(d[key])[0] > 0), "image")
         return d
+
+    def _understood(self, sentence: str, laterality: str) -> bool:
+        """Whether a sentence says something; else the default one, disease everywhere, would be learnt."""
+        try:
+            parse(sentence, laterality, self.grammar).check()  # type: ignore[arg-type]
+        except UserError:
+            return False
+        return True
 
     def _of_mask(self, mask: np.ndarray) -> str:
         return Findings(self.grammar, zones_of_mask(mask, self.kind), count_of_mask(mask)).caption()  # type: ignore[arg-type]

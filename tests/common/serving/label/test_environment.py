@@ -83,22 +83,45 @@ def test_processes_that_are_started_begin_with_the_site_file(monkeypatch, tmp_pa
 def test_an_app_is_given_its_fields_and_no_configuration_takes_values(tmp_path):
     (tmp_path / "configs").mkdir()
     write_json(tmp_path / "configs" / FACTS, {"fields": {"text_prompt": "", "threshold": 0.5}})
-    task = SimpleNamespace(bundle_path=str(tmp_path), _config={"device": ["cpu"]}, displayable_configs={"a": 1})
+    task, other = (
+        SimpleNamespace(
+            bundle_path=str(tmp_path), _config={"device": ["cpu"], "model_filename": ["last.pt", "model.pt"]},
+            displayable_configs={"a": 1}, _get_network=lambda device, data: "network",
+        )
+        for _ in range(2)
+    )  # fmt: skip
 
     def run_scoring(image, *_):
         if image == "bad":
             raise UserError("bad: body part FOOT")
         return image
 
-    scored = SimpleNamespace(infer_task=SimpleNamespace(displayable_configs={"a": 1}), run_scoring=run_scoring)
+    scored = SimpleNamespace(infer_task=other, run_scoring=run_scoring)
     options = {"device": ["cpu"], "max_epochs": 50, "val_split": 0.2, "multi_gpu": True, "gpus": "all", "run_id": ""}
     trainer = SimpleNamespace(config=lambda: options)
     app = SimpleNamespace(_infers={"a": task}, _scoring_methods={"a": scored}, _trainers={"a": trainer})
     environment.adopt(app)
-    assert task._config == {"device": ["cpu"], "text_prompt": "", "threshold": 0.5}
+    assert task._config == {
+        "device": ["cpu"], "text_prompt": "", "threshold": 0.5, "model_filename": ["model.pt"],
+    }  # fmt: skip
     assert (task.displayable_configs, scored.infer_task.displayable_configs) == ({}, {})
     assert "run_id" not in trainer.config()
     assert [scored.run_scoring(image, 5) for image in ("good", "bad")] == ["good", None]
+    for one in (task, other):
+        with pytest.raises(UserError, match=r"/models/model\.pt: is not there; put the weights back"):
+            one._get_network("cpu", {})
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model.pt").touch()
+    assert [one._get_network("cpu", {}) for one in (task, other)] == ["network", "network"]
+
+
+def test_an_inference_needs_an_image():
+    app = SimpleNamespace(infer=lambda request, datastore=None: request["image"])
+    environment.adopt(app)
+    assert app.infer({"image": "scan1"}, None) == "scan1"
+    for request in ({}, {"image": ""}, {"image": ["scan1"]}):
+        with pytest.raises(UserError, match="image: no such image"):
+            app.infer(request)
 
 
 def test_a_refused_image_stops_no_other():
@@ -158,9 +181,12 @@ def test_monai_labels_command_line(bundles, tmp_path, monkeypatch):
             arguments(Settings(["ssa", "unet"], "x", tmp_path, scoring=[name]), app, served)
     for name in ("MONAI_LABEL_DICOMWEB_SEARCH_FILTER", "MONAI_LABEL_AUTO_UPDATE_SCORING"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(os, "environ", dict(os.environ) | {"HF_HUB_OFFLINE": "0"})
+    monkeypatch.delenv("MONAI_LABEL_CORS_ORIGINS", raising=False)
+    monkeypatch.setattr(os, "environ", dict(os.environ) | {"HF_HUB_OFFLINE": "0", "MONAI_LABEL_API_STR": "/api"})
     launch.environment(Settings([], "x", tmp_path), served)
     assert os.environ["MONAI_LABEL_DICOMWEB_SEARCH_FILTER"] == '{"Modality": "CR,DX"}'
+    assert os.environ["MONAI_LABEL_CORS_ORIGINS"] == '["http://127.0.0.1:8000"]'
+    assert os.environ["MONAI_LABEL_API_STR"] == ""  # the gate would not know the addresses
     assert os.environ["HF_HUB_OFFLINE"] == "0"  # what the user set stays
 
 

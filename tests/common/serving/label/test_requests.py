@@ -41,8 +41,16 @@ def test_no_value_but_a_sentence_may_look_like_code(key, code):
         ({"threshold": True}, "threshold: is no probability"),
         ({"device": {"a": 1}}, "device: is none"),
         ({"device": "cpu';x"}, "device: is none"),
-        ({"model_filename": "../../secret.pt"}, "model_filename: is no file"),
+        ({"model_filename": "../../secret.pt"}, "model_filename: only model.pt"),
+        ({"model_filename": ["last.pt", "model.pt"]}, "model_filename: only model.pt"),
+        ({"model_filename": []}, "model_filename: only model.pt"),
         ({"logging": "loud"}, "logging: is no level"),
+        ({"label_tag": ".."}, "label_tag: is no tag"),
+        ({"label_tag": "a/b"}, "label_tag: is no tag"),
+        ({"label_tag": ""}, "label_tag: is no tag"),
+        ({"label_tag": ["final"]}, "label_tag: is no tag"),
+        ({"image": "scan1"}, "image: is no parameter"),
+        ({"deep": {"text_prompt": "$import os"}}, r"text_prompt: a value that starts with \$"),
     ],
 )
 def test_refusals(params, words):
@@ -57,6 +65,7 @@ def test_refusals(params, words):
         ({"max_epochs": 0}, "max_epochs"), ({"max_epochs": True}, "max_epochs"), ({"max_epochs": "3"}, "max_epochs"),
         ({"val_split": 0}, "val_split"), ({"val_split": -1}, "val_split"), ({"pretrained": False}, "pretrained"),
         ({"run_id": "network_def"}, "run_id"), ({"gpus": "0;1"}, "gpus"), ({"tracking": "mlflow"}, "tracking"),
+        ({"force_multi_gpu": True}, "force_multi_gpu"), ({"model_filename": "model.pt"}, "model_filename"),
     ],
 )  # fmt: skip
 def test_refusals_of_a_training(params, words):
@@ -86,6 +95,21 @@ def test_no_line_of_a_log_holds_a_sentence(secret):
     assert redact(line) == "a.png: sentence not understood: [sentence]; write it like 'Unilateral'"
     assert redact("the sides of 'left Mustermann' cannot be swapped") == "the sides of [sentence] cannot be swapped"
     assert redact("Infer Request: {'model': 'ssa'}") == "Infer Request: {'model': 'ssa'}"
+
+
+def test_no_line_of_a_log_holds_an_answer_or_a_patient():
+    said = {
+        "sides": "patient left", "zones": "patient left lower", "reasons": ["Muster] 'x'", "left"], "warnings": "left",
+        "PatientID": "Muster", "PatientName": "Muster^Max", "StudyDate": "19700101", "reason": [], "pixels": 7,
+    }  # fmt: skip
+    for line in (str(said), json.dumps(said), json.dumps({"params": json.dumps(said | {"reasons": ["left"]})})):
+        hidden = redact(line)
+        for word in ("left", "Muster", "1970"):
+            assert word not in hidden
+        assert "pixels" in hidden
+    for key in ("text_prompt", "asked", "reasons"):
+        assert redact(f"Data key: {key} = left\nlung") == f"Data key: {key} = [sentence]"
+    assert redact("Data key: image = (1, 2)") == "Data key: image = (1, 2)"
 
 
 def test_every_logger_of_the_process_hides_sentences(monkeypatch):

@@ -182,6 +182,11 @@ def test_requests_that_are_refused(chains, studies, model, image, params, words)
         chains[model](path, **params)
 
 
+def test_an_image_that_is_not_known_is_refused(chains):
+    with pytest.raises(UserError, match="^image: no such image; write an id that /datastore lists$"):
+        chains["ssa"]("")
+
+
 @pytest.mark.parametrize(
     "sentence",
     [

@@ -1,0 +1,143 @@
+"""The gate before a stub in MONAI Label's place."""
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from .conftest import form
+
+pytest.importorskip("starlette")
+FORM = form({"params": "{}"})
+
+
+def ask(method, address, body=b"", kind="", host="server"):
+    """(status, what the stub found as body, or the line of the refusal)."""
+    from common.serving.label.gate import Gate
+
+    async def stub(scope, receive, send):
+        got, more = b"", True
+        while more:
+            message = await receive()
+            got, more = got + message.get("body", b""), message.get("more_body", False)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": got})
+
+    path, _, query = address.partition("?")
+    headers = [(b"host", host.encode()), *([(b"content-type", kind.encode())] if kind else [])]
+    scope = {
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode(),
+        "headers": headers, "scheme": "http", "server": ("server", 80), "client": ("client", 1), "root_path": "",
+        "http_version": "1.1", "app": stub,
+    }  # fmt: skip
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(Gate(stub)(scope, receive, send))
+    said = b"".join(message.get("body", b"") for message in sent[1:])
+    return sent[0]["status"], said if sent[0]["status"] == 200 else json.loads(said)["detail"]
+
+
+def test_what_is_taken_arrives_whole():
+    for method, address, (body, kind) in (
+        ("POST", "/infer/ssa?image=scan1", form({"params": '{"text_prompt": "$", "laterality": "image"}'})),
+        ("POST", "/train/ssa", (b'{"max_epochs": 2}', "application/json")),
+        ("POST", "/train/ssa", (b"null", "")),
+        ("PUT", "/datastore/label?image=scan1&tag=final", form({"params": "{}"}, {"label": Path(__file__)})),
+        ("GET", "/datastore/image?image=1.2.840.3", (b"", "")),
+        ("DELETE", "/train/", (b"", "")),
+    ):
+        assert ask(method, address, body, kind) == (200, body)
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "status", "words"),
+    [
+        ("PUT", "/datastore/label?image=scan1&tag=..", 422, "tag: is no tag"),
+        ("PUT", "/datastore/label?image=scan1&tag=..&tag=final", 422, "tag: is no tag"),
+        ("DELETE", "/datastore/label?id=scan1&tag=../..", 422, "tag: is no tag"),
+        ("DELETE", "/datastore/image?id=../scan1", 422, "id: names no image"),
+        ("PUT", "/datastore/image?image=../scan1", 422, "image: names no image"),
+        ("PUT", "/datastore/image?image=a%5Cb", 422, "image: names no image"),
+        ("GET", "/datastore/image?image=%2Fetc%2Fpasswd", 422, "image: names no image"),
+        ("POST", "/infer/ssa?image=common", 422, "image: no such image"),
+        ("DELETE", "/session/..", 422, "address: holds"),
+        ("PUT", "/model/ssa", 405, "model: "),
+        ("DELETE", "/model/ssa", 405, "model: "),
+        ("POST", "/infer/wsi/ssa", 404, "whole slides"),
+        ("POST", "/infer/wsi_v2/ssa", 404, "whole slides"),
+    ],
+)
+def test_addresses_that_are_refused(method, address, status, words, monkeypatch, tmp_path):
+    # a file of that name where the server was started
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "common").touch()
+    said = ask(method, address, *FORM)
+    assert said[0] == status
+    assert words in said[1]
+
+
+CODE = json.dumps({"device": "$import os"})
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "body", "kind"),
+    [
+        ("POST", "/infer/ssa", *form({"params": CODE})),
+        ("POST", "/infer/ssa", form({"params": CODE})[0], None),
+        ("POST", "/infer/ssa", form({"params": "{}", "wsi": CODE})[0], None),
+        ("POST", "/train/ssa", CODE.encode(), "application/json; form"),
+        ("PUT", "/datastore/label", *form({"params": CODE})),
+        ("PUT", "/datastore/image/info", *form({"info": CODE})),
+    ],
+)
+def test_no_way_of_writing_a_value_gets_around_the_check(method, address, body, kind):
+    if kind is None:
+        kind = "Multipart/Form-Data; boundary=" + body.split(b"\r\n")[0].decode()[2:]
+    for host in ("server", "server/x?y"):
+        status, line = ask(method, address, body, kind, host)
+        assert (status, line) == (422, "device: a value that starts with $, % or @ is not taken; write the value itself")
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x"])
+def test_a_form_that_cannot_be_read(kind):
+    status, line = ask("POST", "/infer/ssa", b"no form at all", kind)
+    assert (status, line) == (422, "form: cannot be read; send multipart/form-data with the field params")
+
+
+def test_names_of_files_that_lead_elsewhere(tmp_path):
+    body, kind = form({}, {"file": Path(__file__)})
+    for name in (b"..", b"../a.png", b"a\\b.png"):
+        status, line = ask("PUT", "/datastore/image", body.replace(b"test_gate.py", name), kind)
+        assert status == 422
+        assert line.startswith("file: its filename: names no image")
+
+
+def test_what_is_not_there_is_said_in_one_line_and_faults_of_the_program_are_not():
+    from common.errors import UserError
+    from common.serving.label.gate import answer_to
+
+    class Fault(Exception):
+        def __init__(self, kind, msg):
+            self.error, self.msg = SimpleNamespace(value=kind), msg
+
+    class ImageNotFoundException(Fault):
+        pass
+
+    for error, status, line in (
+        (Fault("INVALID_INPUT", "There is no model 'x' available; {'text_prompt': 'left'}"), 404,
+         "There is no model 'x' available"),
+        (ImageNotFoundException("APP_ERROR", "Image x not found"), 404, "Image x not found"),
+        (UserError("image: no such image"), 422, "image: no such image"),
+    ):  # fmt: skip
+        answer = answer_to(error)
+        assert (answer.status_code, json.loads(answer.body)) == (status, {"detail": line})
+    assert answer_to(Fault("INFERENCE_ERROR", "out of memory")) is None
+    assert answer_to(ZeroDivisionError()) is None
