@@ -103,7 +103,10 @@ def test_no_way_of_writing_a_value_gets_around_the_check(method, address, body, 
         kind = "Multipart/Form-Data; boundary=" + body.split(b"\r\n")[0].decode()[2:]
     for host in ("server", "server/x?y"):
         status, line = ask(method, address, body, kind, host)
-        assert (status, line) == (422, "device: a value that starts with $, % or @ is not taken; write the value itself")
+        assert (status, line) == (
+            422,
+            "device: a value that starts with $, % or @ is not taken; write the value itself",
+        )
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x"])
