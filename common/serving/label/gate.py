@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -74,7 +74,7 @@ def _check_query(request: Request) -> None:
         elif key in _IDS and value:
             check_id(key, value)
             # MONAI Label would read that file, not the image by that name
-            if key == "image" and os.path.exists(value):
+            if key == "image" and Path(value).exists():
                 raise UserError("image: no such image; write an id that /datastore lists")
 
 

@@ -175,7 +175,7 @@ def test_requests_that_are_refused(chains, studies, model, image, params, words)
 
 
 def test_an_image_that_is_not_known_is_refused(chains):
-    with pytest.raises(UserError, match="^image: no such image; write an id that /datastore lists$"):
+    with pytest.raises(UserError, match=r"^image: no such image; write an id that /datastore lists$"):
         chains["ssa"]("")
 
 
