@@ -17,8 +17,9 @@ import numpy as np
 from common import __version__
 from common.errors import UserError
 from common.files import sha256_of
-from common.images import Algorithm, read_image, write_seg
+from common.images import Algorithm, read_image, to_display, to_stored, write_seg
 from common.images.meta import shown
+from common.images.orientation import mask_display
 from common.serving.label.steps import source_of
 
 
@@ -102,15 +103,8 @@ def nifti_to_dicom_seg(
     Raises:
         UserError: the image does not allow it, or the mask is another's.
     """
-    import pydicom
-    import SimpleITK
-
     source = source_of(series_dir)
-    mask = np.squeeze(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(label))) > 0
-    header = pydicom.dcmread(source, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
-    if mask.shape != (grid := (int(header.Rows), int(header.Columns))):
-        size = " x ".join(map(str, mask.shape[::-1]))
-        raise UserError(f"label: is {size} pixels, its image {grid[1]} x {grid[0]}; draw it on the image's own grid")
+    mask = _mask_on(label, read_image(source)[1])
     info = label_info[0] if label_info and isinstance(label_info[0], Mapping) else {}
     served = _served(str(info.get("model_name") or ""))
     if served is None and not by_person:
@@ -123,6 +117,26 @@ def nifti_to_dicom_seg(
         by="AUTOMATIC" if not by_person else "SEMIAUTOMATIC" if served else "MANUAL",
     )  # fmt: skip
     return str(path)
+
+
+def _mask_on(label: str, image: dict[str, Any]) -> np.ndarray:
+    """(rows, columns) bool of a mask in the stored grid of its image, where it lies as training lays it."""
+    import SimpleITK
+
+    path = Path(label)
+    if not path.name.endswith((".nii", ".nii.gz", ".png")):
+        # ITK's formats know an orientation, which NIfTI keeps
+        path = Path(tempfile.mkdtemp()) / "label.nii.gz"
+        SimpleITK.WriteImage(SimpleITK.ReadImage(label), str(path))
+    pixels, own = read_image(path)
+    # of an image that knows no orientation, the pixels' order is all there is
+    way = mask_display(own, image) if image["orientation_source"] else image["display"]
+    mask = to_stored(to_display(pixels > 0, way), image["display"]).T
+    columns, rows = (int(size) for size in image["spatial_shape"])
+    if mask.shape != (rows, columns):
+        size = " x ".join(map(str, mask.shape[::-1]))
+        raise UserError(f"label: is {size} pixels, its image {columns} x {rows}; draw it on the image's own grid")
+    return mask
 
 
 def _served(model: str) -> Algorithm | None:

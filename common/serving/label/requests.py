@@ -75,7 +75,12 @@ def check_id(key: str, value: Any) -> None:
     Raises:
         UserError: it is no text, or holds a folder.
     """
-    if not isinstance(value, str) or re.search(r"[/\\\0]|\.\.", value) or value.startswith("."):
+    if (
+        not isinstance(value, str)
+        or len(value.encode(errors="replace")) > 255  # of a file's name
+        or value.startswith(".")
+        or re.search(r"[/\\\0]|\.\.", value)
+    ):
         raise UserError(f"{key}: names no image; write an id that /datastore lists, without folders")
 
 

@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK
 import torch
 
 from common.errors import UserError
@@ -96,6 +97,25 @@ def test_a_mask_as_segmentation_and_back(series, app, tmp_path, image, ending):
     assert np.array_equal(read_mask(back, source), read_mask(label, source))
 
 
+def test_a_label_that_stands_otherwise_than_its_image_is_turned_to_it(series, app, tmp_path):
+    folder = series("cr")
+    source = read_image(folder / "1.2.3.dcm")[1]
+    write_mask(MASK.T, source, tmp_path / "label.nii.gz")
+    label = nibabel.load(tmp_path / "label.nii.gz")
+    # the same mask in the same place, its pixels written from the other side
+    turned = label.affine @ np.array([[-1, 0, 0, 79], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    flipped = nibabel.Nifti1Image(np.asarray(label.dataobj)[::-1], turned)
+    flipped.set_sform(turned, 1)
+    flipped.to_filename(tmp_path / "flipped.nii.gz")
+    # and as 3D Slicer writes it
+    SimpleITK.WriteImage(SimpleITK.ReadImage(str(tmp_path / "flipped.nii.gz")), str(tmp_path / "flipped.nrrd"))
+    uid = str(pydicom.dcmread(folder / "1.2.3.dcm").SOPInstanceUID)
+    for name in ("label.nii.gz", "flipped.nii.gz", "flipped.nrrd"):
+        path = nifti_to_dicom_seg(str(folder), str(tmp_path / name), None)
+        pixels = highdicom.seg.segread(path).get_pixels_by_source_instance([uid])[0, ..., 0]
+        assert np.array_equal(pixels > 0, MASK), name
+
+
 def test_who_drew_it_is_said(series, app, tmp_path):
     folder = series("cr")
     write_mask(MASK.T, read_image(folder / "1.2.3.dcm")[1], tmp_path / "label.nii.gz")
@@ -155,10 +175,11 @@ def test_items_without_a_sentence_take_that_of_their_label(studies, tmp_path):
     assert prompt("a.png") == made
     infos = {"a": {"name": "a.png", "text_prompt": "Left basal opacity.", "laterality": "patient"},
              "b": {"name": "b.png", "text_prompt": "Left basal opacity.", "laterality": "choose"},
-             "c": {"name": "c.png"}}  # fmt: skip
+             "c": {"name": "c.png"},
+             "d": {"name": "d.png", "text_prompt": "Fnord blorp.", "laterality": "image"}}  # fmt: skip
     table = {"objects": {key: {"labels": {"final": {"ext": ".png", "info": info}}} for key, info in infos.items()}}
     (tmp_path / "datastore_v2.json").write_text(json.dumps(table))
     assert prompt("a.png") == ("Left basal opacity.", "patient")
-    assert prompt("b.png") == prompt("c.png") == made
+    assert prompt("b.png") == prompt("c.png") == prompt("d.png") == made
     assert prompt("a.png", text_prompt="Clear lungs.", laterality="image") == ("Clear lungs.", "image")
     assert submitted_with(labels / "none.png") is None
