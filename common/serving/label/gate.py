@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -49,6 +50,8 @@ class Gate(BaseHTTPMiddleware):
         """Check the address of every request, and the values of those that bring any."""
         # of the request line itself: request.url is put together with what the client calls its host
         path = request.scope["path"]
+        if _foreign(request):
+            return refused("origin: a page of another address asks; open the viewer at the server's own", 403)
         if _WHOLE_SLIDES.match(path):
             return refused("there is no inference of whole slides here; ask /infer/MODEL", 404)
         if request.method in ("PUT", "DELETE") and path.startswith("/model"):
@@ -65,6 +68,12 @@ class Gate(BaseHTTPMiddleware):
         except UserError as error:
             return refused(error)
         return await call_next(request)
+
+
+def _foreign(request: Request) -> bool:
+    """Whether a browser says that a page of another address sends it; MONAI Label itself lets every page ask."""
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
 
 
 def _check_query(request: Request) -> None:

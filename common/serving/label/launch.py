@@ -96,7 +96,6 @@ def make_app(work: Path) -> Path:
 def environment(settings: Settings, served: Sequence[Served]) -> None:
     """MONAI Label's settings, as its environment variables; those that are set already stay, but for the addresses'."""
     modalities = list(settings.modalities) or sorted({name for one in served for name in one.modalities})
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
     wanted = {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
@@ -108,8 +107,6 @@ def environment(settings: Settings, served: Sequence[Served]) -> None:
         "MONAI_LABEL_SESSION_PATH": str(settings.work / "sessions"),
         "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",
         "MONAI_LABEL_TRACKING_ENABLED": "false",
-        # pages of its own alone may ask it from a browser
-        "MONAI_LABEL_CORS_ORIGINS": json.dumps([f"http://{host}:{settings.port}"]),
     }
     # the gate knows the addresses as they are without a prefix
     os.environ["MONAI_LABEL_API_STR"] = ""

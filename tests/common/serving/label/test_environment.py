@@ -181,11 +181,9 @@ def test_monai_labels_command_line(bundles, tmp_path, monkeypatch):
             arguments(Settings(["ssa", "unet"], "x", tmp_path, scoring=[name]), app, served)
     for name in ("MONAI_LABEL_DICOMWEB_SEARCH_FILTER", "MONAI_LABEL_AUTO_UPDATE_SCORING"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv("MONAI_LABEL_CORS_ORIGINS", raising=False)
     monkeypatch.setattr(os, "environ", dict(os.environ) | {"HF_HUB_OFFLINE": "0", "MONAI_LABEL_API_STR": "/api"})
     launch.environment(Settings([], "x", tmp_path), served)
     assert os.environ["MONAI_LABEL_DICOMWEB_SEARCH_FILTER"] == '{"Modality": "CR,DX"}'
-    assert os.environ["MONAI_LABEL_CORS_ORIGINS"] == '["http://127.0.0.1:8000"]'
     assert os.environ["MONAI_LABEL_API_STR"] == ""  # the gate would not know the addresses
     assert os.environ["HF_HUB_OFFLINE"] == "0"  # what the user set stays
 

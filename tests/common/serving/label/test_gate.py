@@ -13,7 +13,7 @@ pytest.importorskip("starlette")
 FORM = form({"params": "{}"})
 
 
-def ask(method, address, body=b"", kind="", host="server"):
+def ask(method, address, body=b"", kind="", host="server", origin=""):
     """(status, what the stub found as body, or the line of the refusal)."""
     from common.serving.label.gate import Gate
 
@@ -27,6 +27,7 @@ def ask(method, address, body=b"", kind="", host="server"):
 
     path, _, query = address.partition("?")
     headers = [(b"host", host.encode()), *([(b"content-type", kind.encode())] if kind else [])]
+    headers += [(b"origin", origin.encode())] if origin else []
     scope = {
         "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode(),
         "headers": headers, "scheme": "http", "server": ("server", 80), "client": ("client", 1), "root_path": "",
@@ -55,6 +56,15 @@ def test_what_is_taken_arrives_whole():
         ("DELETE", "/train/", (b"", "")),
     ):
         assert ask(method, address, body, kind) == (200, body)
+
+
+def test_pages_of_other_addresses_are_refused():
+    """A train request without a body needs no leave of the browser's."""
+    for origin in ("http://elsewhere", "http://server:1", "null"):
+        assert ask("POST", "/train/ssa", origin=origin) == (
+            403, "origin: a page of another address asks; open the viewer at the server's own",
+        )  # fmt: skip
+    assert ask("POST", "/train/ssa", origin="http://server")[0] == 200
 
 
 @pytest.mark.parametrize(
