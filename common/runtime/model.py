@@ -169,7 +169,8 @@ class Processing:
             findings=findings,
             sentence=data["text_prompt"],
             prompt_used=data["prompt_used"] if self.takes_text else "not used",
-            meta=dict(data["image"].meta),
+            # the transforms moved the affine with the picture; the mask is back in the file's own grid
+            meta={**data["image"].meta, "affine": np.asarray(data["image"].meta["original_affine"])},
         )
 
 

@@ -1,6 +1,7 @@
 """A bundle as a function: what it makes of sentences, devices, weights and half precision."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 import common
 from common.bundle import BUNDLES
 from common.errors import UserError
+from common.images import read_image, read_mask, to_stored, write_radiograph
 from common.runtime import model as module
 from common.runtime.model import device_of, kind_of
 
@@ -120,3 +122,16 @@ def test_amp_is_the_configurations(weights):
 )
 def test_kind_of_image(grammar, modality, kind):
     assert kind_of({"grammar": grammar, "modality": modality}) == kind
+
+
+@pytest.mark.parametrize("stored", [("L", "F"), ("R", "F"), ("F", "L"), ("L", "H")])
+def test_a_mask_saved_as_nifti_stands_as_its_dicom(model, tmp_path, stored):
+    """By the file's affine, not by that of the resized picture that the network got."""
+    picture = np.random.default_rng(0).integers(0, 255, (40, 50), dtype=np.uint8)
+    write_radiograph(tmp_path / "a.dcm", picture, patient_orientation=stored)
+    found = model(tmp_path / "a.dcm")
+    found = replace(found, mask=to_stored(picture > 200, found.meta["display"]).T)
+    found.save(tmp_path / "a.nii.gz")
+    meta = read_image(tmp_path / "a.dcm")[1]
+    np.testing.assert_allclose(found.meta["affine"], meta["affine"])
+    assert np.array_equal(read_mask(tmp_path / "a.nii.gz", meta), picture > 200)
