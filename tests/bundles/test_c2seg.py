@@ -113,37 +113,12 @@ def test_weights_of_stage_one_segment_nothing(data, stage_one, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def polyps(tmp_path_factory):
-    """Eight coloured pictures with masks and sentences."""
-    root = tmp_path_factory.mktemp("polyps")
-    rng = np.random.default_rng(0)
-    rows = ["image,mask,text,laterality,split"]
-    for number in range(8):
-        picture = rng.integers(0, 255, (70, 80, 3), dtype=np.uint8)
-        mask = np.zeros((70, 80), np.uint8)
-        mask[10:30, 40:60] = 255
-        Image.fromarray(picture).save(root / f"{number}.png")
-        Image.fromarray(mask).save(root / f"{number}_mask.png")
-        split = "train" if number < 6 else "validation"
-        rows.append(
-            f'{number}.png,{number}_mask.png,"one small round polyp, located in top of the image",image,{split}'
-        )
-    (root / "captions.csv").write_text("\n".join(rows) + "\n")
-    return root
-
-
-@pytest.fixture(scope="module")
-def polyp_model(polyps, tmp_path_factory):
-    """After a step on them; and its weights."""
-    out = tmp_path_factory.mktemp("polyp_run")
-    flow = BUNDLE.workflow(
-        "train", "demo", "polyp", kind="train", dataset_dir=str(polyps), output_dir=str(out), **SHORT
-    )
-    flow.run()
-    flow.finalize()
-    assert flow.parser.get_parsed_content("network").in_channels == 3
-    weights = str(out / "model.pt")
-    return common.load("c2seg", ["demo", "polyp"], "cpu", image_size=SHORT["image_size"], weights=weights)
+def polyp_model(polyp_run):
+    """What a step on polyps gave."""
+    size, weights = SHORT["image_size"], str(polyp_run / "model.pt")
+    model = common.load("c2seg", ["demo", "polyp"], "cpu", image_size=size, weights=weights)
+    assert model.network.in_channels == 3
+    return model
 
 
 SENTENCE = "one polyp in the top right of the image"

@@ -3,11 +3,9 @@
 import csv
 import json
 
-import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
-from PIL import Image
 
 from common.errors import UserError, user_error
 from tools.__main__ import main
@@ -16,38 +14,6 @@ from .base import SIZE, Bundle
 
 BUNDLE = Bundle("c2seg")
 SHORT = {"image_size": [SIZE, SIZE], "max_epochs": 1, "epoch_length": 1, "batch_size": 4}
-
-
-@pytest.fixture(scope="module")
-def polyps(tmp_path_factory):
-    """Pictures in colour with a table of sentences, called so that no published set is taken for it."""
-    folder = tmp_path_factory.mktemp("colon")
-    rng = np.random.default_rng(0)
-    rows = ["image,mask,text,laterality,split"]
-    for number in range(8):
-        picture = rng.integers(0, 255, (70, 80, 3), dtype=np.uint8)
-        mask = np.zeros((70, 80), np.uint8)
-        mask[10:30, 40:60] = 255
-        Image.fromarray(picture).save(folder / f"{number}.png")
-        Image.fromarray(mask).save(folder / f"{number}_mask.png")
-        split = "train" if number < 6 else "validation"
-        rows.append(
-            f'{number}.png,{number}_mask.png,"one small round polyp, located in top right of the image",image,{split}'
-        )
-    (folder / "captions.csv").write_text("\n".join(rows) + "\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def polyp_run(polyps, tmp_path_factory):
-    """The folder of one step on them."""
-    out = tmp_path_factory.mktemp("polyp_run")
-    flow = BUNDLE.workflow(
-        "train", "demo", "polyp", kind="train", dataset_dir=str(polyps), output_dir=str(out), **SHORT
-    )
-    flow.run()
-    flow.finalize()
-    return out
 
 
 def test_mirrored_polyps_are_scored_with_mirrored_sentences(polyps, polyp_run, tmp_path):
