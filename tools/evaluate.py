@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from common.errors import UserError
 from tools.settings import add_settings, settings
 
 
@@ -47,32 +45,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run the bundle's ``evaluating`` and say where its files are."""
     from common.bundle import bundle_folder, configuration_files
-    from common.runtime.backends import is_exported
-    from common.runtime.model import with_backend
-    from common.runtime.workflow import run_bundle
+    from common.runtime.evaluate import Conditions, evaluate
 
     folder = bundle_folder(args.bundle)
-    configs = ["train", *args.overlay, "evaluate"]
-    override: dict[str, Any] = settings(args.set, configuration_files(folder, configs)) | {
-        "dataset_dir": str(args.data), "dataset": args.dataset, "split": args.split, "limit": args.limit,
-        "data_seed": args.data_seed, "laterality": args.laterality, "output_dir": str(args.output), "num_workers": 0,
-        "control": args.control, "blank_image": args.blank_image, "degrade": args.degrade,
-        "scored_grid": "source" if args.protocol == "source" else "network",
+    override = settings(args.set, configuration_files(folder, ["train", *args.overlay, "evaluate"])) | {
+        "dataset": args.dataset, "split": args.split, "limit": args.limit, "data_seed": args.data_seed,
+        "laterality": args.laterality, "scored_grid": "source" if args.protocol == "source" else "network",
     }  # fmt: skip
-    given = {"weights": args.weights} if args.weights else {}
-    given = with_backend(folder, args.overlay, args.backend, given)
-    override |= given
-    if is_exported(given.get("weights", "")):
-        override |= {
-            "network": {"_target_": "common.runtime.backends.open_exported", "path": "@weights", "device": "@device"},
-            "amp": False,
-            # LoadWeights: an exported network has its own
-            "validate::handlers::0::_disabled_": True,
-        }
-    if args.captions:
-        override["captions"] = args.captions
-    if not args.data.exists():
-        raise UserError(f"{args.data}: there is no such folder; give the data set's folder as --data")
-    run_bundle(folder, configs, "evaluating", **override)
+    evaluate(
+        folder, args.overlay, args.data, args.output, weights=args.weights, backend=args.backend, override=override,
+        conditions=Conditions(args.control, args.blank_image, args.degrade, args.captions),
+    )  # fmt: skip
     for name in ("scores.csv", "summary.json", "table.txt"):
         print(f"{name:13}{args.output / name}")

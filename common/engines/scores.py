@@ -14,6 +14,7 @@ from common.errors import UserError
 from common.files import write_text
 from common.images import read_mask, to_display
 from common.metrics import format_table, score_case, summarise, write_scores
+from common.metrics.reliability import Reliability
 from common.prompts import parse
 
 
@@ -45,6 +46,7 @@ class ScoreCases:
         self.folder, self.grammar, self.grid, self.kind = Path(folder), grammar, grid, kind
         self.about = dict(about or {})
         self.rows: list[dict[str, Any]] = []
+        self.reliability = Reliability()
 
     def attach(self, engine: Engine) -> None:
         """Attach to an evaluator whose post-processing gives binary ``pred``."""
@@ -54,15 +56,18 @@ class ScoreCases:
 
     def start(self, engine: Engine) -> None:
         """Begin an evaluation."""
-        self.rows = []
+        self.rows, self.reliability = [], Reliability()
 
     def __call__(self, engine: Engine) -> None:
         """Score one decollated batch."""
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):
-            self.rows.append(self.score(item, output["pred"]))
+            self.rows.append(self.score(item, output["pred"], output.get("probability")))
 
-    def score(self, item: Mapping[str, Any], pred: Any) -> dict[str, Any]:
-        """The row of one image: ``item`` as the transforms left it, ``pred`` (1, ., .) binary."""
+    def score(self, item: Mapping[str, Any], pred: Any, probability: Any = None) -> dict[str, Any]:
+        """The row of one image: ``item`` as the transforms left it, ``pred`` (1, ., .) binary.
+
+        ``probability``, of the same shape, is counted for the reliability curve.
+        """
         meta = item["image"].meta
         case = {key: item.get(key) for key in ("subject", "source", "text_prompt", "prompt_used")}
         case["image"] = str(meta["filename_or_obj"])
@@ -75,6 +80,9 @@ class ScoreCases:
             found = to_display(found, meta["display"])
             spacing = tuple(float(mm) for mm in meta["spacing_mm"])
             spacing = spacing if np.isfinite(spacing).all() else None
+        if probability is not None:
+            chance = np.asarray(probability.cpu())[0]
+            self.reliability.add(chance if self.grid == "network" else to_display(chance, meta["display"]), truth)
         given = item.get("prompt_used") == "given"
         findings = parse(item["text_prompt"], "image", self.grammar) if given else None
         return score_case(found, truth, case=case, findings=findings, spacing=spacing, kind=self.kind)
@@ -82,13 +90,15 @@ class ScoreCases:
     def finish(self, engine: Engine) -> None:
         """Gather the rows of all processes; the first one writes and prints."""
         if dist.is_available() and dist.is_initialized():
-            parts: list[list[dict[str, Any]]] = [[] for _ in range(dist.get_world_size())]
-            dist.all_gather_object(parts, self.rows)
-            self.rows = [row for part in parts for row in part]
+            parts: list[tuple[list[dict[str, Any]], Reliability]] = [([], Reliability())] * dist.get_world_size()
+            dist.all_gather_object(parts, (self.rows, self.reliability))
+            self.rows = [row for rows, _ in parts for row in rows]
+            self.reliability = sum((part for _, part in parts), Reliability())
         self.rows.sort(key=lambda row: row["image"])
         if engine.state.rank == 0:
             default = sum(row["prompt_used"] == "default" for row in self.rows)
             summary = {**self.about, "grid": self.grid, "default_sentences": default, **summarise(self.rows)}
+            summary["reliability"] = self.reliability.summary()
             write_scores(self.rows, summary, self.folder)
             table = f"{default} with the default sentence: none given, or not understood\n" + format_table(summary)
             write_text(self.folder / "table.txt", table)

@@ -1,0 +1,185 @@
+"""What the cells of a benchmark say, table by table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from common.benchmark import published
+from common.benchmark.cells import OWN, Cell
+from common.benchmark.grid import CELLS
+from common.benchmark.protocols import Row, Scale, Table
+from common.benchmark.statistics import compare, family
+from common.benchmark.work import TRAINED, read_json
+from common.metrics import read_scores, summarise
+
+METRICS = {
+    "dice_micro": ("dice", "micro"), "dice_per_image": ("dice", "per_image"), "iou_micro": ("iou", "micro"),
+    "iou_per_image": ("iou", "per_image"), "hd95_px": ("hd95", "px"), "assd_px": ("assd", "px"),
+    "sensitivity": ("sensitivity",), "specificity": ("specificity",),
+    "sides": ("consistency", "laterality", "prediction"), "zones": ("consistency", "zone_bits", "prediction"),
+    "count": ("consistency", "count", "prediction"),
+}  # fmt: skip
+
+
+@dataclass
+class Run:
+    """A cell and what it wrote."""
+
+    cell: Cell
+    folder: Path
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """``state`` (done, failed, or waiting), ``error`` of a failed one."""
+        return read_json(self.folder / "status.json") or {"state": "waiting"}
+
+    @cached_property
+    def sidecar(self) -> dict[str, Any]:
+        """Of the weights: commit, versions, device, data, configuration."""
+        return read_json(self.folder / "train" / "model.json")
+
+    @cached_property
+    def trained(self) -> dict[str, Any]:
+        """Steps, epochs, seconds."""
+        return read_json(self.folder / "train" / TRAINED)
+
+    @cached_property
+    def history(self) -> list[dict[str, str]]:
+        """Rows of ``history.csv``."""
+        with (self.folder / "train" / "history.csv").open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def scores(self, evaluation: str) -> Path | None:
+        """The folder of an evaluation, if it is there whole."""
+        folder = self.folder / "scores" / evaluation
+        return folder if (folder / "score.json").is_file() else None
+
+
+@dataclass
+class Line:
+    """A row of a table: its runs, one a seed."""
+
+    row: Row
+    runs: list[Run]
+    _rows: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
+
+    def rows(self, evaluation: str = OWN) -> list[list[dict[str, Any]]]:
+        """Rows of ``scores.csv``, one list a seed that has them."""
+        if evaluation not in self._rows:
+            folders = [folder for run in self.runs if (folder := run.scores(evaluation))]
+            self._rows[evaluation] = [read_scores(folder / "scores.csv") for folder in folders]
+        return self._rows[evaluation]
+
+    def each(self, evaluation: str = OWN) -> list[dict[str, Any]]:
+        """``summary.json`` of each seed."""
+        return [read_json(f / "summary.json") for run in self.runs if (f := run.scores(evaluation))]
+
+    def summary(self, evaluation: str = OWN) -> dict[str, Any] | None:
+        """All seeds together: pixels and images of all of them, resampled by subject; None if there is none."""
+        seeds = self.rows(evaluation)
+        if not seeds:
+            return None
+        if len(seeds) == 1:
+            return self.each(evaluation)[0]
+        return summarise([row for rows in seeds for row in rows])
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those that are scored."""
+        return [run.cell.seed for run in self.runs if run.scores(OWN)]
+
+    @property
+    def paper(self) -> published.Published | None:
+        """The paper's row."""
+        if self.row.published is None:
+            return None
+        paper, name = self.row.published
+        named = [row for row in published.rows(paper=paper) if name in (row.method, row.method.split(":")[0])]
+        found = [row for row in named if self._fits(row)]
+        return found[0] if found else None
+
+    def _fits(self, row: published.Published) -> bool:
+        """Whether a published row is of the same data and share of masks."""
+        words = set(row.condition.split()) - {"ablation"}
+        fraction = {f"fraction={self.row.fraction:g}"} if self.row.fraction != 1 else set()
+        return row.dataset == self.runs[0].cell.dataset and words == fraction
+
+
+@dataclass
+class Filled:
+    """A table with what its cells said."""
+
+    table: Table
+    lines: list[Line]
+
+    @property
+    def scored(self) -> list[Line]:
+        """Lines with numbers."""
+        return [line for line in self.lines if line.rows()]
+
+    @property
+    def whole(self) -> bool:
+        """Whether every cell has all its evaluations."""
+        return all(run.scores(name) for line in self.lines for run in line.runs for name in run.cell.evaluations)
+
+    @cached_property
+    def tests(self) -> dict[str, dict[str, Any]]:
+        """Each line against the reference, corrected by Holm; without a scored reference there are none."""
+        lines = {line.row.name: line for line in self.scored}
+        reference = lines.pop(self.table.reference, None)
+        if reference is None:
+            return {}
+        return family({name: compare(line.rows(), reference.rows()) for name, line in lines.items()})
+
+
+def fill(output: Path, tables: Sequence[Table], scale: Scale, seeds: Sequence[int]) -> list[Filled]:
+    """Read what is under ``output``."""
+    return [
+        Filled(
+            table,
+            [
+                Line(row, [Run(cell, output / CELLS / cell.name) for cell in cells])
+                for row, cells in zip(table.rows, table.cells(scale, seeds).values(), strict=True)
+            ],
+        )
+        for table in tables
+    ]
+
+
+def flat(filled: Sequence[Filled]) -> list[dict[str, Any]]:
+    """One dictionary a table, line, seed and evaluation, for ``results.csv``; a cell without numbers says why."""
+    found = []
+    for one in filled:
+        for line in one.lines:
+            for run in line.runs:
+                head = {
+                    "table": one.table.key, "row": line.row.name, "bundle": run.cell.bundle,
+                    "dataset": run.cell.dataset, "fraction": run.cell.fraction, "seed": run.cell.seed,
+                    "cell": run.cell.name, "state": run.status["state"], "reason": run.status.get("error", ""),
+                    "commit": run.sidecar.get("commit", ""), "device": run.sidecar.get("device", ""),
+                    "steps": run.trained.get("steps", ""), "train_seconds": run.trained.get("seconds", ""),
+                }  # fmt: skip
+                done = [(name, where) for name in run.cell.evaluations if (where := run.scores(name))]
+                for name, where in done:
+                    found.append(head | {"evaluation": name} | numbers(read_json(where / "summary.json")))
+                if not done:
+                    found.append(head | {"evaluation": ""})
+    return found
+
+
+def numbers(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of a summary with their intervals, flat."""
+    found: dict[str, Any] = {"images": summary["images"], "subjects": summary["subjects"]}
+    for name, path in METRICS.items():
+        value: Any = summary
+        for key in path:
+            value = (value or {}).get(key)
+        for end in ("value", "low", "high"):
+            found[name if end == "value" else f"{name}_{end}"] = (value or {}).get(end)
+    reliability = summary.get("reliability") or {}
+    return found | {"calibration_error": reliability.get("error"), "missed": summary["missed"]}

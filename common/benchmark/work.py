@@ -1,0 +1,203 @@
+"""One cell, run in a process of its own: training, evaluations, and files that say what was done and with what.
+
+A cell's folder holds ``cell.json`` (what is asked for), ``environment.json`` (commit, versions, machine), ``cell.log``
+(all that was printed), ``stage_one/`` and ``train/`` (what training writes: ``history.csv``, ``last.pt``, ``model.pt``
+with its sidecar), ``scores/<evaluation>/``, and ``status.json``, written last of all. What is there whole is not done
+again, so that a cell that was ended at any moment is continued.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from common.benchmark.cells import CONDITIONS, Cell, from_json
+from common.bundle import bundle_folder
+from common.engines.checkpoint import provenance, what_counts
+from common.errors import UserError, user_error
+from common.files import write_text
+from common.runtime.evaluate import evaluate
+from common.runtime.workflow import merged_config, run_bundle
+
+TRAINED = "trained.json"
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[bool]:
+    """Whether this process alone works in ``folder`` while the block runs; a process that ends gives it back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UserError(f"{path}: is no JSON ({error}); remove the file, and what it tells of is done again") from error
+
+
+def finished(folder: Path, cell: Cell) -> bool:
+    """Whether a cell is trained and all its evaluations are there."""
+    return (folder / "train" / TRAINED).is_file() and not missing(folder, cell)
+
+
+def missing(folder: Path, cell: Cell) -> list[str]:
+    """Names of the evaluations that are still to do: not there, of other rows, or of other weights."""
+    weights = folder / "train" / "model.pt"
+    found = []
+    for name in cell.evaluations:
+        summary = folder / "scores" / name / "summary.json"
+        old = not summary.is_file() or not weights.is_file() or summary.stat().st_mtime < weights.stat().st_mtime
+        if old or read_json(summary.parent / "score.json") != dict(cell.score):
+            found.append(name)
+    return found
+
+
+def run_cell(folder: Path, data: Path, override: Mapping[str, Any] | None = None) -> None:
+    """Do what ``folder/cell.json`` asks for and is not there yet; ``status.json`` says how it ended.
+
+    Args:
+        folder: of the cell.
+        data: the data set's folder.
+        override: of training and evaluation: what changes no number that a sidecar does not tell, such as a device.
+
+    Raises:
+        UserError: whatever a run finds wrong; it stands in ``status.json`` too.
+    """
+    cell = from_json((folder / "cell.json").read_text(encoding="utf-8"))
+    began = time.time()
+    write_text(folder / "environment.json", json.dumps(environment(), indent=4) + "\n")
+    try:
+        train_cell(folder, cell, data, override or {})
+        for name in missing(folder, cell):
+            where = folder / "scores" / name
+            # a network trained without pictures is scored without them, too
+            conditions = CONDITIONS[name]
+            blank = conditions.blank_image or bool(cell.override.get("blank_image"))
+            evaluate(
+                bundle_folder(cell.bundle), cell.overlays, data, where, weights=folder / "train" / "model.pt",
+                conditions=replace(conditions, blank_image=blank),
+                override={**cell.override, **(override or {}), "dataset": cell.dataset, **cell.score},
+            )  # fmt: skip
+            write_text(where / "score.json", json.dumps(dict(cell.score)))
+    except BaseException as error:
+        line = user_error(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        if not isinstance(error, KeyboardInterrupt):
+            _status(folder, "failed", began, error=line)
+        raise
+    _status(folder, "done", began)
+
+
+def _status(folder: Path, state: str, began: float, **more: Any) -> None:
+    seconds = round(time.time() - began, 1)
+    write_text(folder / "status.json", json.dumps({"state": state, "seconds": seconds, **more}, indent=4) + "\n")
+
+
+def training(cell: Cell) -> tuple[list[str], dict[str, Any]]:
+    """Configurations and settings of a cell's (second) training, without folders."""
+    return ["train", *cell.overlays], {**cell.override, "seed": cell.seed, "num_workers": 0}
+
+
+def train_cell(folder: Path, cell: Cell, data: Path, override: Mapping[str, Any]) -> None:
+    """Train, or go on with a training; nothing if it is done."""
+    if (folder / "train" / TRAINED).is_file():
+        return
+    configs, settings = training(cell)
+    if cell.stage_one is not None:
+        first = folder / "stage_one"
+        own = {"seed": cell.seed, "num_workers": 0, **cell.stage_one["override"]}
+        _train(first, cell, [*configs, cell.stage_one["overlay"]], data, {**own, **override})
+        settings["image_checkpoint"] = str(first / "model.pt")
+    _train(folder / "train", cell, configs, data, {**settings, **override})
+
+
+def _train(output: Path, cell: Cell, configs: Sequence[str], data: Path, settings: Mapping[str, Any]) -> None:
+    if (output / TRAINED).is_file():
+        return
+    began = time.time()
+    where = {"dataset_dir": str(data), "output_dir": str(output), "resume": (output / "last.pt").is_file()}
+    run_bundle(bundle_folder(cell.bundle), configs, "training", **settings, **where)
+    with (output / "history.csv").open(newline="", encoding="utf-8") as file:
+        epochs = list(csv.DictReader(file))
+    facts = {
+        "configs": list(configs), "settings": {k: v for k, v in settings.items() if k != "image_checkpoint"},
+        "epochs": len(epochs), "steps": int(epochs[-1]["steps"]), "seconds": round(time.time() - began, 1),
+    }  # fmt: skip
+    write_text(output / TRAINED, json.dumps(facts, indent=4) + "\n")
+
+
+def adopt(folder: Path, run: Path) -> None:
+    """Take a training that was run by hand as that of a cell, if it is the very training that the cell asks for.
+
+    Args:
+        folder: of the cell, with ``cell.json``.
+        run: the training's ``output_dir``, moved to nowhere: the cell's ``train`` becomes a link to it.
+
+    Raises:
+        UserError: it has another configuration, is not finished, or the cell has a training.
+    """
+    import torch
+
+    cell = from_json((folder / "cell.json").read_text(encoding="utf-8"))
+    if cell.stage_one is not None:
+        raise UserError(f"{run}: {cell.name} has two stages; such a run is not taken over")
+    if (folder / "train").exists():
+        raise UserError(f"{folder / 'train'}: the cell has a training already")
+    sidecar = read_json(run / "model.json")
+    if not sidecar:
+        raise UserError(f"{run}: has no model.json; give the --output_dir of a training")
+    configs, settings = training(cell)
+    wanted = what_counts(_said(merged_config(bundle_folder(cell.bundle), configs, settings)))
+    made = what_counts(_said(sidecar["config"]))
+    other = sorted(key for key in wanted.keys() | made.keys() if wanted.get(key) != made.get(key))
+    if other:
+        raise UserError(f"{run}: is another training than {cell.name} ({', '.join(other)} differ)")
+    last = torch.load(run / "last.pt", map_location="cpu", weights_only=True)["_run"]
+    with (run / "history.csv").open(newline="", encoding="utf-8") as file:
+        epochs = list(csv.DictReader(file))
+    if not last["stopped"] and last["epoch"] < sidecar["config"]["max_epochs"]:
+        raise UserError(f"{run}: is not finished ({last['epoch']} of {sidecar['config']['max_epochs']} epochs)")
+    facts = {
+        "configs": configs, "settings": settings, "epochs": len(epochs), "steps": int(epochs[-1]["steps"]),
+        "seconds": round(sum(float(row["seconds"]) for row in epochs), 1), "adopted": True,
+    }  # fmt: skip
+    (folder / "train").symlink_to(run.resolve(), target_is_directory=True)
+    write_text(folder / "train" / TRAINED, json.dumps(facts, indent=4) + "\n")
+
+
+def _said(item: Any) -> Any:
+    """A configuration with the words true and True as what they mean: a command line gives them as words."""
+    if isinstance(item, Mapping):
+        return {key: _said(value) for key, value in item.items()}
+    if isinstance(item, list):
+        return [_said(value) for value in item]
+    return True if item in ("true", "True") and isinstance(item, str) else item
+
+
+def environment() -> dict[str, Any]:
+    """Commit, device, threads and the version of every installed package; no name of a machine or person."""
+    import torch
+
+    packages = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
+    return provenance() | {
+        "threads": torch.get_num_threads(), "cpus": len(os.sched_getaffinity(0)),
+        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
+    }  # fmt: skip
