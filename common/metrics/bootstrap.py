@@ -14,19 +14,13 @@ import numpy as np
 _CHUNK = 256  # resamples at once: 256 x subjects counts in memory
 
 
-def ratio_intervals(
-    numerators: np.ndarray,
-    denominators: np.ndarray,
-    subjects: Sequence[str],
-    *,
-    seed: int,
-    resamples: int,
-    level: float,
+def ratio_resamples(
+    numerators: np.ndarray, denominators: np.ndarray, subjects: Sequence[str], *, seed: int, resamples: int
 ) -> np.ndarray:
-    """Percentile interval of ``sum(numerator) / sum(denominator)`` for several statistics at once.
+    """``sum(numerator) / sum(denominator)`` of several statistics in each resample.
 
-    All statistics see the same resamples. The result depends on the seed and on the set of images, not on the
-    order of the images.
+    All statistics see the same resamples, so that their differences are those of paired images. The result depends on
+    the seed and on the set of images, not on the order of the images.
 
     Args:
         numerators: (Q, N), one row a statistic, one column an image; N is at least 1.
@@ -34,10 +28,9 @@ def ratio_intervals(
         subjects: N names; images of the same name are drawn together.
         seed: of the draws.
         resamples: number of draws.
-        level: coverage of the interval, in (0, 1).
 
     Returns:
-        (Q, 2) lower and upper ends; nan where no resample has a denominator.
+        (resamples, Q); nan where a resample has no denominator.
     """
     _, cluster = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)  # (N,)
     n = int(cluster.max()) + 1
@@ -52,11 +45,40 @@ def ratio_intervals(
         times = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(float)  # (size, S)
         below = times @ bottom  # (size, Q)
         np.divide(times @ top, below, out=ratios[start : start + size], where=below > 0)
+    return ratios
 
-    ends = np.full((top.shape[1], 2), np.nan)
+
+def percentile_interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    """Lower and upper end that hold the share ``level`` of the values (R,) between them; nan of none but nan."""
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return np.nan, np.nan
     tail = 50 * (1 - level)
-    for q, column in enumerate(ratios.T):
-        known = column[~np.isnan(column)]
-        if known.size:
-            ends[q] = np.percentile(known, [tail, 100 - tail])
-    return ends
+    low, high = np.percentile(known, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def ratio_intervals(
+    numerators: np.ndarray,
+    denominators: np.ndarray,
+    subjects: Sequence[str],
+    *,
+    seed: int,
+    resamples: int,
+    level: float,
+) -> np.ndarray:
+    """Percentile interval of each statistic of :func:`ratio_resamples`.
+
+    Args:
+        numerators: (Q, N), as there.
+        denominators: (Q, N), as there.
+        subjects: N names.
+        seed: of the draws.
+        resamples: number of draws.
+        level: coverage of the interval, in (0, 1).
+
+    Returns:
+        (Q, 2) lower and upper ends; nan where no resample has a denominator.
+    """
+    ratios = ratio_resamples(numerators, denominators, subjects, seed=seed, resamples=resamples)
+    return np.array([percentile_interval(column, level) for column in ratios.T])

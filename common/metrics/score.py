@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import UserError
 from common.files import write_text
 from common.metrics.bootstrap import ratio_intervals
 from common.metrics.boundary import assd, boundary_distances, diagonal, hd95
@@ -95,6 +96,11 @@ def _mean(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(known, values, 0.0), known.astype(float)
 
 
+def subjects_of(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """What is drawn together when images are resampled: the subject; an image without one stands for itself."""
+    return [f"subject {row['subject']}" if row["subject"] else f"image {row['image']}" for row in rows]
+
+
 def summarise(rows: Sequence[Mapping[str, object]], *, seed: int = 0, resamples: int = 2000) -> dict[str, object]:
     """All statistics of a data set, each with its 95 % percentile interval over subjects.
 
@@ -135,7 +141,7 @@ def summarise(rows: Sequence[Mapping[str, object]], *, seed: int = 0, resamples:
             ratios["consistency", name, mask] = _mean(_column(rows, f"{name}_{mask}"))
 
     top, bottom = (np.stack(terms) for terms in zip(*ratios.values(), strict=True))  # (Q, N)
-    subjects = [f"subject {r['subject']}" if r["subject"] else f"image {r['image']}" for r in rows]
+    subjects = subjects_of(rows)
     ends = ratio_intervals(top, bottom, subjects, seed=seed, resamples=resamples, level=LEVEL)
 
     sizes = Counter(f"{row['height']}x{row['width']}" for row in rows)
@@ -231,3 +237,36 @@ def write_scores(
     for path, content in zip(paths, (text.getvalue(), json.dumps(summary, indent=4) + "\n"), strict=True):
         write_text(path, content)
     return paths
+
+
+def read_scores(path: str | Path) -> list[dict[str, object]]:
+    """The rows of a ``scores.csv``, as :func:`write_scores` was given them: what is not defined is None.
+
+    Raises:
+        UserError: there is no such file, or it is no table of scores.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            rows = [
+                {name: (text or None) if name in CASE else _value(text) for name, text in line.items()}
+                for line in table
+            ]
+            columns = tuple(table.fieldnames or ())
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: is no table of scores ({error}); make it with tools evaluate") from error
+    if columns != COLUMNS or not rows:
+        fault = "holds no rows" if columns == COLUMNS else "its columns are not those of scores"
+        raise UserError(f"{path}: {fault}; make it again with tools evaluate")
+    return rows
+
+
+def _value(text: str) -> bool | int | float | None:
+    """A number or truth value as ``csv`` writes it; "" is None."""
+    if text in ("", "True", "False"):
+        return {"": None, "True": True, "False": False}[text]
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
