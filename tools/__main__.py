@@ -30,6 +30,7 @@ COMMANDS = {
     "explain": ("tools.explain", "show what a bundle makes of an image and a sentence, word by word"),
     "compare": ("tools.compare", "show masks of several bundles side by side, as one picture"),
     "curves": ("tools.curves", "draw the loss terms and scores of training runs"),
+    "benchmark": ("tools.benchmark", "train and score what a protocol asks for, and write its tables"),
     "numbers": ("tools.numbers", "put the scores of evaluations into README or a model card"),
     "sync-bundles": ("tools.sync_bundles", "write what all bundles share into each of them"),
     "new-bundle": ("tools.new_bundle", "begin a new method: a bundle that trains as it is"),

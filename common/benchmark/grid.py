@@ -28,9 +28,9 @@ ELSEWHERE = 75  # exit code of a cell's process that found the cell claimed
 _STOP = 20.0  # s between a polite end of a cell's process and a hard one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Place:
-    """Where one cell at a time runs: environment variables of its process."""
+    """Where one cell at a time runs: environment variables of its process. Each is a place of its own."""
 
     name: str
     variables: Mapping[str, str]

@@ -1,0 +1,176 @@
+"""``python -m tools benchmark``: train and score what a protocol asks for, and write its tables."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "protocol", nargs="*",
+        help="main, controls, fractions, degradations, ablations, or a table of one of them, such as main-qata "
+        "(--dry-run lists them)",
+    )  # fmt: skip
+    parser.add_argument("--data", action="append", type=Path, default=[], help="a data set's folder (repeatable)")
+    parser.add_argument(
+        "--scale", choices=("C", "G", "paper"), default="C",
+        help="C: small networks for a CPU (default); G: minutes of a GPU; paper: the papers' encoders and lengths",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the trainings (default: 0)")
+    parser.add_argument("--output", type=Path, help="folder of cells and results (default: runs/benchmark-SCALE)")
+    parser.add_argument("--workers", type=int, help="cells at once (default: one a GPU; one on a CPU)")
+    parser.add_argument("--threads", type=int, help="CPU threads of each (default: the cores shared)")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="this machine, or a Ray cluster")
+    parser.add_argument("--retry", action="store_true", help="run cells again that have failed")
+    parser.add_argument("--report", action="store_true", help="run nothing: write the results of what is there")
+    parser.add_argument(
+        "--no-costs", action="store_true", help="do not measure parameters, operations, time and memory"
+    )
+    parser.add_argument(
+        "--fill", action="store_true", help="put whole tables into README and model cards, between their markers"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="list tables and cells, and how they stand")
+    parser.add_argument(
+        "--adopt", action="append", default=[], metavar="CELL=RUN",
+        help="take a training made by hand, its --output_dir RUN, for a cell that asks for the very same (repeatable)",
+    )  # fmt: skip
+    parser.add_argument("--cell", type=Path, help=argparse.SUPPRESS)  # what the processes of cells are started with
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run what is missing and write the results; 1 if a cell has failed."""
+    if args.cell:
+        return _cell(args.cell, args.data[0])
+    from common.benchmark.cells import merged
+    from common.benchmark.grid import places, prepare, run_grid, run_on_ray
+    from common.benchmark.protocols import PROTOCOLS, SCALES, tables
+    from common.benchmark.work import adopt, finished, read_json
+
+    scale = SCALES[args.scale]
+    output = (args.output or Path("runs") / f"benchmark-{scale.name}").resolve()
+    if len(set(args.seeds)) < len(args.seeds):
+        raise UserError("--seeds: one seed is given twice; give each once")
+    if not args.protocol and not args.dry_run:
+        raise UserError(f"say what to run: {', '.join(PROTOCOLS)}, or a table (--dry-run lists them)")
+    wanted = tables(args.protocol or list(PROTOCOLS))
+    cells = merged(c for table in wanted for row in table.cells(scale, args.seeds).values() for c in row)
+    data = datasets(args.data)
+    if args.dry_run:
+        for table in wanted:
+            print(f"{table.key}: {table.title}")
+            for row, made in table.cells(scale, args.seeds).items():
+                for cell in made:
+                    folder = output / "cells" / cell.name
+                    state = "done" if finished(folder, cell) else read_json(folder / "status.json").get("state", "")
+                    print(f"  {row:44} {cell.name:52} {state or ('to do' if cell.dataset in data else 'no data')}")
+        print(f"{len(cells)} trainings in all")
+        return 0
+    folders = prepare(output, cells)
+    for text in args.adopt:
+        name, _, run = text.partition("=")
+        folder = output / "cells" / name
+        if folder not in folders or not run:
+            raise UserError(f"--adopt {text}: write CELL=RUN, a cell of these tables (--dry-run lists them)")
+        adopt(folder, Path(run))
+        print(f"{name}: takes {run}")
+
+    state: dict[Path, str] = {}
+    if not args.report:
+        if not data:
+            raise UserError("--data is not given: name the folder of a data set, as downloaded")
+        if args.engine == "ray":
+            state = run_on_ray(folders, data, args.threads or 1, _said)
+        else:
+            state = run_grid(folders, data, places(args.workers, args.threads), _said, args.retry)
+    for path in write(output, wanted, scale, args.seeds, data, costs=not args.no_costs, fill=args.fill):
+        print(path)
+    return int("failed" in state.values())
+
+
+def datasets(folders: list[Path]) -> dict[str, Path]:
+    """Known data sets by their names.
+
+    Raises:
+        UserError: a folder holds none of those that protocols are made for, or two hold the same.
+    """
+    from common.benchmark.protocols import DATASETS
+    from common.datasets.load import find_dataset
+
+    found: dict[str, Path] = {}
+    for folder in folders:
+        name, place = find_dataset("auto", folder)
+        if name not in DATASETS:
+            raise UserError(f"{folder}: is no data set of the protocols; those are {', '.join(DATASETS.values())}")
+        if name in found:
+            raise UserError(f"{folder}: holds {DATASETS[name]}, as {found[name]} does; give one of them")
+        found[name] = place.resolve()
+    return found
+
+
+def write(
+    output: Path, wanted: list[Any], scale: Any, seeds: list[int], data: dict[str, Path], *, costs: bool, fill: bool
+) -> list[Path]:
+    """Read all cells and write the results; returns the files."""
+    import json
+
+    from common.benchmark.cost import cost
+    from common.benchmark.subsets import split_rows
+
+    from common.benchmark.page import fill_documents, picture_of_cases, write_results
+    from common.benchmark.results import fill as read
+    from common.benchmark.statistics import stratified
+    from common.benchmark.work import read_json
+    from common.bundle import BUNDLES, bundle_folder
+    from common.datasets import load_dataset
+    from common.files import write_text
+
+    filled = read(output, wanted, scale, seeds)
+    subsets: dict[str, Any] = {}
+    measured = read_json(output / "costs.json")
+    cases: dict[str, Any] = {}
+    for one in filled:
+        if not one.table.key.startswith("main-") or not one.scored:
+            continue
+        if one.table.dataset in data:
+            root = data[one.table.dataset]
+            score = one.scored[0].runs[0].cell.score
+            items = load_dataset(one.table.dataset, root, score["split"], limit=score.get("limit"))
+            seen = load_dataset(one.table.dataset, root, "train", limit=scale.override.get("train_limit"))
+            subsets[one.table.key] = {
+                line.row.name: stratified(split_rows(line.rows()[0], items, seen)) for line in one.scored
+            }
+            best = max(one.scored, key=lambda line: line.summary()["dice"]["per_image"]["value"])
+            cases |= picture_of_cases(best, root)
+        if costs:
+            for line in one.scored:
+                if line.row.name not in measured:
+                    _said(f"measuring {line.row.name}")
+                    cell = line.runs[0].cell
+                    network = {k: v for k, v in cell.override.items() if k.split("::")[0] == "network_def"}
+                    measured[line.row.name] = cost(bundle_folder(cell.bundle), cell.overlays, network)
+            write_text(output / "costs.json", json.dumps(measured, indent=4) + "\n")
+    paths = write_results(output, filled, scale, subsets, measured, cases)
+    if fill:
+        fill_documents(BUNDLES.parent, filled, scale)
+    return paths
+
+
+def _said(line: str) -> None:
+    print(line, flush=True)
+
+
+def _cell(folder: Path, data: Path) -> int:
+    """One cell, in a process of its own."""
+    from common.benchmark.grid import ELSEWHERE
+    from common.benchmark.work import claimed, run_cell
+
+    with claimed(folder) as mine:
+        if not mine:
+            return ELSEWHERE
+        run_cell(folder, data)
+    return 0
