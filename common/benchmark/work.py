@@ -167,7 +167,9 @@ def adopt(folder: Path, run: Path) -> None:
     configs, settings = training(cell)
     wanted = what_counts(_said(merged_config(bundle_folder(cell.bundle), configs, settings)))
     made = what_counts(_said(sidecar["config"]))
-    other = sorted(key for key in wanted.keys() | made.keys() if wanted.get(key) != made.get(key))
+    # "training" is a copy of "run", which the sidecar has written out
+    keys = (wanted.keys() | made.keys()) - {"training"}
+    other = sorted(key for key in keys if wanted.get(key) != made.get(key))
     if other:
         raise UserError(f"{run}: is another training than {cell.name} ({', '.join(other)} differ)")
     last = torch.load(run / "last.pt", map_location="cpu", weights_only=True)["_run"]
