@@ -7,7 +7,8 @@ from .records import GradientNorm, History, LossTerms, Progress
 from .retrieval import CaptionRetrieval
 from .scores import ScoreCases
 from .seed import SeedEachEpoch
-from .stop import EarlyStop
+from .stop import EarlyStop, TimeLimit
+from .throughput import Throughput
 from .unlabelled import unlabelled_loader
 from .weights import LoadWeights, load_weights
 
@@ -25,6 +26,8 @@ __all__ = [
     "ScoreCases",
     "ScoreFirst",
     "SeedEachEpoch",
+    "Throughput",
+    "TimeLimit",
     "amp_dtype",
     "load_weights",
     "unlabelled_loader",

@@ -33,8 +33,10 @@ FREE_KEYS = frozenset(
         "run_dir",
         "weights",
         "weights_dir",
-        "save_execute_config",
-    }  # the last is dated
+        "save_execute_config",  # dated
+        "time_limit",
+        "deadline",
+    }
 )
 
 

@@ -24,6 +24,7 @@ from common.prompts.tokenizer import Tokenizer
 from common.transforms import Mixing, Views
 
 from .checkpoint import plain
+from .throughput import UnlabelledEvents
 from .unlabelled import VIEW
 
 EVALUATED = ("student", "teacher")
@@ -84,10 +85,14 @@ class MeanTeacherTrainer(SupervisedTrainer):
         kept: what a resumed run needs beside what every trainer's does, for
             :class:`common.engines.LastCheckpoint`.
         sources: fingerprint of the unlabelled data, for it and the sidecar of the best weights.
+        further_batches: events around the request of a batch beside Ignite's own, for
+            :class:`common.engines.Throughput`.
 
     Raises:
         UserError: ``evaluate`` is neither, or the teacher's evaluator is missing.
     """
+
+    further_batches = ((UnlabelledEvents.BATCH_STARTED, UnlabelledEvents.BATCH_COMPLETED),)
 
     def __init__(
         self,
@@ -116,6 +121,7 @@ class MeanTeacherTrainer(SupervisedTrainer):
             network=network,
             train_data_loader=train_data_loader,
             epoch_length=epoch_length or max(len(train_data_loader), len(unlabelled or ())),
+            event_names=[UnlabelledEvents],
             **supervised,
         )
         self.unlabelled, self.mixing, self.grammar = unlabelled, mixing, grammar
@@ -180,8 +186,13 @@ class MeanTeacherTrainer(SupervisedTrainer):
     def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:
         """One step, of labelled and unlabelled images."""
         extra = {"zones": self.zones(batchdata)}
+        engine.state.unlabelled_images = 0
         if self.unlabelled is not None and self.loss_function.unlabelled_weight > 0:
-            extra |= self.views(self._next())
+            engine.fire_event(UnlabelledEvents.BATCH_STARTED)
+            batch = self._next()
+            engine.fire_event(UnlabelledEvents.BATCH_COMPLETED)
+            engine.state.unlabelled_images = len(batch["image"])
+            extra |= self.views(batch)
         self.prepare_batch = PrepareBatchExtraInput({name: name for name in ("text", *extra)})
         return super()._iteration(engine, batchdata | extra)
 

@@ -27,9 +27,13 @@ def data(tmp_path_factory):
     return root
 
 
+# of the clock: no part of what a resumed run must repeat
+TIMES = ("seconds", "images_per_second", "data_share")
+
+
 def history(folder: Path) -> list[dict]:
     rows = list(csv.DictReader((folder / "history.csv").open()))
-    return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
 
 
 def differences(a, b, name="") -> list[str]:
@@ -38,7 +42,7 @@ def differences(a, b, name="") -> list[str]:
         return [] if torch.equal(a, b) else [name]
     if isinstance(a, dict):
         assert a.keys() == b.keys(), name
-        return [d for k in a if k not in ("seconds", "config") for d in differences(a[k], b[k], f"{name}/{k}")]
+        return [d for k in a if k not in (*TIMES, "config") for d in differences(a[k], b[k], f"{name}/{k}")]
     if isinstance(a, list):
         assert len(a) == len(b), name
         return [d for i, (x, y) in enumerate(zip(a, b, strict=True)) for d in differences(x, y, f"{name}/{i}")]
