@@ -31,6 +31,7 @@ COMMANDS = {
     "compare": ("tools.compare", "show masks of several bundles side by side, as one picture"),
     "curves": ("tools.curves", "draw the loss terms and scores of training runs"),
     "benchmark": ("tools.benchmark", "train and score what a protocol asks for, and write its tables"),
+    "train-all": ("tools.train_all", "the most valuable trainings of protocols first, for so many minutes"),
     "numbers": ("tools.numbers", "put the scores of evaluations into README or a model card"),
     "sync-bundles": ("tools.sync_bundles", "write what all bundles share into each of them"),
     "new-bundle": ("tools.new_bundle", "begin a new method: a bundle that trains as it is"),

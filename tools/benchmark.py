@@ -39,13 +39,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--adopt", action="append", default=[], metavar="CELL=RUN",
         help="take a training made by hand, its --output_dir RUN, for a cell that asks for the very same (repeatable)",
     )  # fmt: skip
-    parser.add_argument("--cell", type=Path, help=argparse.SUPPRESS)  # what the processes of cells are started with
+    # what the processes of cells are started with
+    parser.add_argument("--cell", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--deadline", type=float, help=argparse.SUPPRESS)
 
 
 def main(args: argparse.Namespace) -> int:
     """Run what is missing and write the results; 1 if a cell has failed."""
     if args.cell:
-        return _cell(args.cell, args.data[0])
+        return _cell(args.cell, args.data[0], args.deadline)
     from common.benchmark.cells import merged
     from common.benchmark.grid import places, prepare, run_grid, run_on_ray
     from common.benchmark.protocols import PROTOCOLS, SCALES, tables
@@ -84,9 +86,9 @@ def main(args: argparse.Namespace) -> int:
         if not data:
             raise UserError("--data is not given: name the folder of a data set, as downloaded")
         if args.engine == "ray":
-            state = run_on_ray(folders, data, args.threads or 1, _said)
+            state = run_on_ray(folders, data, args.threads or 1, say)
         else:
-            state = run_grid(folders, data, places(args.workers, args.threads), _said, args.retry)
+            state = run_grid(folders, data, places(args.workers, args.threads), say, args.retry)
     for path in write(output, wanted, scale, args.seeds, data, costs=not args.no_costs, fill=args.fill):
         print(path)
     return int("failed" in state.values())
@@ -149,7 +151,7 @@ def write(
         if costs:
             for line in one.scored:
                 if line.row.name not in measured:
-                    _said(f"measuring {line.row.name}")
+                    say(f"measuring {line.row.name}")
                     cell = line.runs[0].cell
                     network = {k: v for k, v in cell.override.items() if k.split("::")[0] == "network_def"}
                     measured[line.row.name] = cost(bundle_folder(cell.bundle), cell.overlays, network)
@@ -160,11 +162,12 @@ def write(
     return paths
 
 
-def _said(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line at once."""
     print(line, flush=True)
 
 
-def _cell(folder: Path, data: Path) -> int:
+def _cell(folder: Path, data: Path, deadline: float | None) -> int:
     """One cell, in a process of its own."""
     from common.benchmark.grid import ELSEWHERE
     from common.benchmark.work import claimed, run_cell
@@ -172,5 +175,5 @@ def _cell(folder: Path, data: Path) -> int:
     with claimed(folder) as mine:
         if not mine:
             return ELSEWHERE
-        run_cell(folder, data)
+        run_cell(folder, data, deadline)
     return 0

@@ -79,7 +79,6 @@ def run_grid(
     where: Sequence[Place],
     said: Callable[[str], None] = print,
     retry: bool = False,
-    ends: Callable[[], float | None] = lambda: None,
 ) -> dict[Path, str]:
     """Run what is not finished.
 
@@ -89,10 +88,9 @@ def run_grid(
         where: places to run at.
         said: called with a line for the user.
         retry: run those again that have failed.
-        ends: seconds that are left for all, asked before each cell; None is no limit.
 
     Returns:
-        How each cell stands: done, failed, no data, elsewhere (another command has it) or left (time was over).
+        How each cell stands: done, failed, no data, or elsewhere (another command has it).
 
     Raises:
         KeyboardInterrupt: after the processes have ended; what they did is kept.
@@ -112,21 +110,21 @@ def run_grid(
     busy: dict[Place, tuple[Path, subprocess.Popen[bytes], float]] = {}
     try:
         for place in where:
-            _start(place, source, total, folders, data, busy, state, said, ends)
+            _start(place, source, total, folders, data, busy, state, said)
         while busy:
             time.sleep(0.2)
             for place, (folder, process, began) in list(busy.items()):
                 if process.poll() is None:
                     continue
                 del busy[place]
-                state[folder] = _ended(folder, process.returncode, time.monotonic() - began)
+                state[folder] = ended(folder, process.returncode, time.monotonic() - began)
                 said(
-                    f"{state[folder]}: {folder.name} ({time.monotonic() - began:.0f} s){_reason(folder, state[folder])}"
+                    f"{state[folder]}: {folder.name} ({time.monotonic() - began:.0f} s){reason(folder, state[folder])}"
                 )
-                _start(place, source, total, folders, data, busy, state, said, ends)
+                _start(place, source, total, folders, data, busy, state, said)
     finally:
-        _end([process for _, process, _ in busy.values()])
-    return {folder: state.get(folder, "left") for folder in folders}
+        end([process for _, process, _ in busy.values()])
+    return {folder: state[folder] for folder in folders}
 
 
 def _start(
@@ -138,31 +136,37 @@ def _start(
     busy: dict[Place, tuple[Path, subprocess.Popen[bytes], float]],
     state: dict[Path, str],
     said: Callable[[str], None],
-    ends: Callable[[], float | None],
 ) -> None:
-    """Start the next cell at a place that is free, if there is one and time for it."""
+    """Start the next cell at a place that is free, if there is one."""
     for number, folder in source:
-        left = ends()
-        if left is not None and left <= 0:
-            state[folder] = "left"
-            continue
         with claimed(folder) as mine:
             if not mine:
                 state[folder] = "elsewhere"
                 continue
-        (folder / "status.json").unlink(missing_ok=True)
-        limit = {} if left is None else {"CHEST_REFSEG_SECONDS": f"{left:.0f}"}
-        with (folder / "cell.log").open("ab") as log:
-            process = subprocess.Popen(
-                command(folder, data[folders[folder].dataset]), stdout=log, stderr=subprocess.STDOUT,
-                env=os.environ | place.variables | limit, start_new_session=True,
-            )  # fmt: skip
         said(f"{number} of {total}, {place.name}: {folder.name}")
-        busy[place] = folder, process, time.monotonic()
+        busy[place] = folder, launch(folder, data[folders[folder].dataset], place), time.monotonic()
         return
 
 
-def _ended(folder: Path, code: int, seconds: float) -> str:
+def launch(folder: Path, data: Path, place: Place, deadline: float | None = None) -> subprocess.Popen[bytes]:
+    """Start the process of a cell; what it prints goes to ``cell.log``.
+
+    Args:
+        folder: of the cell.
+        data: the data set's folder.
+        place: where it runs.
+        deadline: seconds since 1970 at which it must be over; it is continued another time.
+    """
+    (folder / "status.json").unlink(missing_ok=True)
+    until = [] if deadline is None else ["--deadline", f"{deadline:.0f}"]
+    with (folder / "cell.log").open("ab") as log:
+        return subprocess.Popen(
+            [*command(folder, data), *until], stdout=log, stderr=subprocess.STDOUT,
+            env=os.environ | place.variables, start_new_session=True,
+        )  # fmt: skip
+
+
+def ended(folder: Path, code: int, seconds: float) -> str:
     """How a cell ended; a process that said nothing is a failure, with what is known of it."""
     state = read_json(folder / "status.json").get("state")
     if code == ELSEWHERE:
@@ -179,11 +183,12 @@ def _ended(folder: Path, code: int, seconds: float) -> str:
     return state
 
 
-def _reason(folder: Path, state: str) -> str:
+def reason(folder: Path, state: str) -> str:
+    """What a failed cell says, to be put behind its name."""
     return f": {read_json(folder / 'status.json').get('error', '')}" if state == "failed" else ""
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """End processes and what they started: politely, then not."""
     for process in processes:
         with suppress(ProcessLookupError):
@@ -192,7 +197,8 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         try:
             process.wait(max(0.0, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):  # impatient: a second Ctrl-C
+            until = 0.0
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -243,7 +249,7 @@ def run_on_ray(
             except ray.exceptions.RayError as error:
                 state[folder] = "failed"
                 said(f"{folder.name}: its worker was lost ({type(error).__name__}); run the same command again")
-            said(f"{state[folder]}: {folder.name}{_reason(folder, state[folder])}")
+            said(f"{state[folder]}: {folder.name}{reason(folder, state[folder])}")
     finally:
         if started:
             ray.shutdown()

@@ -132,14 +132,17 @@ class Table:
         override = {**scale.override, **row.override}
         if row.fraction != 1:
             override["fraction"] = row.fraction
+        overlays = [name for name in scale.overlays if (row.bundle, name) not in _NO_OVERLAY]
+        first = None if row.stage_one is None else stage_one(scale, row.stage_one)
+        value = self.value - (0 if row.end else 20) - (30 if seed else 0)
         return Cell(
-            row.bundle, (*scale.overlays, *row.overlays), self.dataset, seed, row.fraction, override, scale.score,
-            evaluations, None if row.stage_one is None else stage_one(scale, row.stage_one),
-            self.value - (0 if row.end else 20) - (30 if seed else 0),
+            row.bundle, (*overlays, *row.overlays), self.dataset, seed, row.fraction, override, scale.score,
+            evaluations, first, value,
         )  # fmt: skip
 
 
 WITHOUT_TEXT = ("unet",)
+_NO_OVERLAY = {("unet", "paper")}  # it has no published encoder
 
 # C2Seg's first stage, as its card has it for the demonstration's size
 _STAGE_ONE_C = {"max_epochs": 20, "epoch_length": 10, "learning_rate": 0.001}

@@ -1,9 +1,9 @@
 """One cell, run in a process of its own: training, evaluations, and files that say what was done and with what.
 
-A cell's folder holds ``cell.json`` (what is asked for), ``environment.json`` (commit, versions, machine), ``cell.log``
-(all that was printed), ``stage_one/`` and ``train/`` (what training writes: ``history.csv``, ``last.pt``, ``model.pt``
-with its sidecar), ``scores/<evaluation>/``, and ``status.json``, written last of all. What is there whole is not done
-again, so that a cell that was ended at any moment is continued.
+A cell's folder holds ``cell.json`` (what is asked for), ``environment.json`` (commit, versions, machine of the
+training; an evaluation has its own), ``cell.log`` (all that was printed), ``stage_one/`` and ``train/`` (what training
+writes: ``history.csv``, ``last.pt``, ``model.pt`` with its sidecar), ``scores/<evaluation>/``, and ``status.json``,
+written last of all. What is there whole is not done again, so that a cell that was ended at any moment is continued.
 """
 
 from __future__ import annotations
@@ -71,23 +71,32 @@ def missing(folder: Path, cell: Cell) -> list[str]:
     return found
 
 
-def run_cell(folder: Path, data: Path, override: Mapping[str, Any] | None = None) -> None:
+class Unfinished(Exception):
+    """The time is up; the next run of the cell goes on."""
+
+
+def run_cell(folder: Path, data: Path, deadline: float | None = None) -> None:
     """Do what ``folder/cell.json`` asks for and is not there yet; ``status.json`` says how it ended.
 
     Args:
         folder: of the cell.
         data: the data set's folder.
-        override: of training and evaluation: what changes no number that a sidecar does not tell, such as a device.
+        deadline: seconds since 1970 at which training stops, to be gone on with another time; no evaluation is begun
+            after it.
 
     Raises:
         UserError: whatever a run finds wrong; it stands in ``status.json`` too.
     """
     cell = from_json((folder / "cell.json").read_text(encoding="utf-8"))
     began = time.time()
-    write_text(folder / "environment.json", json.dumps(environment(), indent=4) + "\n")
+    made_here = json.dumps(environment(), indent=4) + "\n"
+    if not (folder / "train" / TRAINED).is_file():
+        write_text(folder / "environment.json", made_here)
     try:
-        train_cell(folder, cell, data, override or {})
+        train_cell(folder, cell, data, deadline)
         for name in missing(folder, cell):
+            if deadline is not None and time.time() > deadline:
+                raise Unfinished
             where = folder / "scores" / name
             # a network trained without pictures is scored without them, too
             conditions = CONDITIONS[name]
@@ -95,11 +104,15 @@ def run_cell(folder: Path, data: Path, override: Mapping[str, Any] | None = None
             evaluate(
                 bundle_folder(cell.bundle), cell.overlays, data, where, weights=folder / "train" / "model.pt",
                 conditions=replace(conditions, blank_image=blank),
-                override={**cell.override, **(override or {}), "dataset": cell.dataset, **cell.score},
+                override={**cell.override, "dataset": cell.dataset, **cell.score},
             )  # fmt: skip
+            write_text(where / "environment.json", made_here)
             write_text(where / "score.json", json.dumps(dict(cell.score)))
+    except Unfinished:
+        _status(folder, "unfinished", began)
+        return
     except BaseException as error:
-        line = user_error(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        line = str(user_error(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
         if not isinstance(error, KeyboardInterrupt):
             _status(folder, "failed", began, error=line)
         raise
@@ -116,32 +129,50 @@ def training(cell: Cell) -> tuple[list[str], dict[str, Any]]:
     return ["train", *cell.overlays], {**cell.override, "seed": cell.seed, "num_workers": 0}
 
 
-def train_cell(folder: Path, cell: Cell, data: Path, override: Mapping[str, Any]) -> None:
-    """Train, or go on with a training; nothing if it is done."""
+def train_cell(folder: Path, cell: Cell, data: Path, deadline: float | None = None) -> None:
+    """Train, or go on with a training; nothing if it is done.
+
+    Raises:
+        Unfinished: the deadline came first.
+    """
     if (folder / "train" / TRAINED).is_file():
         return
     configs, settings = training(cell)
     if cell.stage_one is not None:
         first = folder / "stage_one"
         own = {"seed": cell.seed, "num_workers": 0, **cell.stage_one["override"]}
-        _train(first, cell, [*configs, cell.stage_one["overlay"]], data, {**own, **override})
+        _train(first, cell, [*configs, cell.stage_one["overlay"]], data, own, deadline)
         settings["image_checkpoint"] = str(first / "model.pt")
-    _train(folder / "train", cell, configs, data, {**settings, **override})
+    _train(folder / "train", cell, configs, data, settings, deadline)
 
 
-def _train(output: Path, cell: Cell, configs: Sequence[str], data: Path, settings: Mapping[str, Any]) -> None:
+def _train(
+    output: Path, cell: Cell, configs: Sequence[str], data: Path, settings: Mapping[str, Any], deadline: float | None
+) -> None:
     if (output / TRAINED).is_file():
         return
-    began = time.time()
     where = {"dataset_dir": str(data), "output_dir": str(output), "resume": (output / "last.pt").is_file()}
-    run_bundle(bundle_folder(cell.bundle), configs, "training", **settings, **where)
+    flow = run_bundle(bundle_folder(cell.bundle), configs, "training", **settings, **where, deadline=deadline)
+    if not over(output, flow.parser.get_parsed_content("max_epochs")):
+        raise Unfinished
     with (output / "history.csv").open(newline="", encoding="utf-8") as file:
         epochs = list(csv.DictReader(file))
     facts = {
         "configs": list(configs), "settings": {k: v for k, v in settings.items() if k != "image_checkpoint"},
-        "epochs": len(epochs), "steps": int(epochs[-1]["steps"]), "seconds": round(time.time() - began, 1),
+        "epochs": len(epochs), "steps": int(epochs[-1]["steps"]),
+        "seconds": round(sum(float(row["seconds"]) for row in epochs), 1),
     }  # fmt: skip
     write_text(output / TRAINED, json.dumps(facts, indent=4) + "\n")
+
+
+def over(output: Path, max_epochs: int) -> bool:
+    """Whether a training has come to its end: all epochs, or an early stop."""
+    import torch
+
+    if not (output / "last.pt").is_file():
+        return False
+    run = torch.load(output / "last.pt", map_location="cpu", weights_only=True)["_run"]
+    return run["stopped"] or run["epoch"] >= max_epochs
 
 
 def adopt(folder: Path, run: Path) -> None:
@@ -154,8 +185,6 @@ def adopt(folder: Path, run: Path) -> None:
     Raises:
         UserError: it has another configuration, is not finished, or the cell has a training.
     """
-    import torch
-
     cell = from_json((folder / "cell.json").read_text(encoding="utf-8"))
     if cell.stage_one is not None:
         raise UserError(f"{run}: {cell.name} has two stages; such a run is not taken over")
@@ -172,11 +201,10 @@ def adopt(folder: Path, run: Path) -> None:
     other = sorted(key for key in keys if wanted.get(key) != made.get(key))
     if other:
         raise UserError(f"{run}: is another training than {cell.name} ({', '.join(other)} differ)")
-    last = torch.load(run / "last.pt", map_location="cpu", weights_only=True)["_run"]
+    if not over(run, sidecar["config"]["max_epochs"]):
+        raise UserError(f"{run}: is not finished; go on with it (--resume true)")
     with (run / "history.csv").open(newline="", encoding="utf-8") as file:
         epochs = list(csv.DictReader(file))
-    if not last["stopped"] and last["epoch"] < sidecar["config"]["max_epochs"]:
-        raise UserError(f"{run}: is not finished ({last['epoch']} of {sidecar['config']['max_epochs']} epochs)")
     facts = {
         "configs": configs, "settings": settings, "epochs": len(epochs), "steps": int(epochs[-1]["steps"]),
         "seconds": round(sum(float(row["seconds"]) for row in epochs), 1), "adopted": True,

@@ -1,0 +1,136 @@
+"""Cells that really train: a U-Net and C2Seg's two stages, two steps each."""
+
+import csv
+import json
+import shutil
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from common.benchmark.cells import OWN, merged
+from common.benchmark.grid import prepare
+from common.benchmark.protocols import _STAGE_ONE_C, tables
+from common.benchmark.work import adopt, finished, over, read_json, run_cell
+from common.bundle import bundle_folder
+from common.errors import UserError
+from common.runtime.workflow import run_bundle
+
+from .conftest import TINY
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory, qata_phantoms):
+    """U-Net and C2Seg of the main table, done."""
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in {"max_epochs": 1, "epoch_length": 1}.items():
+            patch.setitem(_STAGE_ONE_C, key, value)
+        made = tables(["main-qata"])[0].cells(TINY, (0,))
+        wanted = [
+            replace(made[name][0], evaluations=(OWN, "mirrored")) for name in ("U-Net (takes no sentence)", "C2Seg")
+        ]
+        # the loss of stage I compares the sentences of a batch
+        first = wanted[1].stage_one | {
+            "override": wanted[1].stage_one["override"] | {"batch_size": 4, "image_size": [64, 64]}
+        }
+        wanted[1] = replace(wanted[1], stage_one=first)
+        folders = prepare(tmp_path_factory.mktemp("cells"), merged(wanted))
+        for folder in folders:
+            run_cell(folder, qata_phantoms)
+    return folders
+
+
+def test_a_cell_has_its_own_folder_with_configuration_environment_and_numbers(cells):
+    for folder, cell in cells.items():
+        assert finished(folder, cell)
+        assert read_json(folder / "status.json")["state"] == "done"
+        assert read_json(folder / "environment.json")["packages"]["torch"] == torch.__version__
+        assert len(read_json(folder / "environment.json")["commit"]) >= 7
+        trained = read_json(folder / "train" / "trained.json")
+        assert (trained["epochs"], trained["steps"]) == (2, 2)
+        sidecar = read_json(folder / "train" / "model.json")
+        assert sidecar["config"]["train_limit"] == 16
+        assert sidecar["config"]["max_epochs"] == 2
+        for name in cell.evaluations:
+            summary = read_json(folder / "scores" / name / "summary.json")
+            assert summary["images"] == 4
+            assert summary["control"] == ("none" if name == OWN else name)
+            assert sum(summary["reliability"]["pixels"]) == 4 * 64 * 64
+            with (folder / "scores" / name / "scores.csv").open() as file:
+                assert len(list(csv.DictReader(file))) == 4
+
+
+def test_the_second_stage_has_the_first_ones_encoder(cells):
+    folder = next(folder for folder in cells if folder.name.startswith("c2seg"))
+    assert (folder / "stage_one" / "model.pt").is_file()
+    config = read_json(folder / "train" / "model.json")["config"]
+    assert config["image_checkpoint"] == str(folder / "stage_one" / "model.pt")
+
+
+def test_what_is_there_is_not_done_again(cells, qata_phantoms):
+    folder, cell = next(iter(cells.items()))
+    weights = folder / "train" / "model.pt"
+    kept = weights.stat().st_mtime_ns, (folder / "scores" / OWN / "scores.csv").stat().st_mtime_ns
+    shutil.rmtree(folder / "scores" / "mirrored")
+    assert not finished(folder, cell)
+    run_cell(folder, qata_phantoms)
+    assert finished(folder, cell)
+    assert (weights.stat().st_mtime_ns, (folder / "scores" / OWN / "scores.csv").stat().st_mtime_ns) == kept
+
+
+def test_a_failure_is_one_line_in_the_status(tmp_path, cells, qata_phantoms):
+    cell = replace(next(iter(cells.values())), override={**TINY.override, "batch_size": 2, "image_size": [63, 64]})
+    (folder,) = prepare(tmp_path, [cell])
+    with pytest.raises((UserError, RuntimeError)):
+        run_cell(folder, qata_phantoms)
+    status = read_json(folder / "status.json")
+    assert status["state"] == "failed"
+    assert status["error"]
+    assert "\n" not in status["error"]
+
+
+def test_a_deadline_stops_it_and_it_goes_on_to_the_same_weights(tmp_path, cells, qata_phantoms):
+    done, cell = next(iter(cells.items()))
+    (folder,) = prepare(tmp_path, [cell])
+    run_cell(folder, qata_phantoms, deadline=time.time() - 1)  # before its first epoch
+    assert read_json(folder / "status.json")["state"] == "unfinished"
+    assert not over(folder / "train", 2)
+    run_cell(folder, qata_phantoms)
+    assert finished(folder, cell)
+    one, two = (torch.load(f / "train" / "model.pt", weights_only=True) for f in (done, folder))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_run_made_by_hand_is_taken_if_it_is_the_very_same(tmp_path, cells, qata_phantoms):
+    cell = next(iter(cells.values()))
+    (folder,) = prepare(tmp_path / "bench", [cell])
+    run = tmp_path / "run"
+    hand = {**cell.override, "seed": 0, "num_workers": 0, "dataset_dir": str(qata_phantoms), "output_dir": str(run)}
+    run_bundle(bundle_folder("unet"), ["train", "demo"], "training", **hand)
+    other = replace(cell, seed=1)
+    (wrong,) = prepare(tmp_path / "other", [other])
+    with pytest.raises(UserError, match=r"run: is another training than unet-qata-s1-\w+ \(seed differ\)"):
+        adopt(wrong, run)
+    with pytest.raises(UserError, match=r"has no model\.json"):
+        adopt(folder, tmp_path)
+    adopt(folder, run)
+    assert json.loads((folder / "train" / "trained.json").read_text())["adopted"]
+    with pytest.raises(UserError, match="has a training already"):
+        adopt(folder, run)
+    before = (run / "model.pt").stat().st_mtime_ns
+    run_cell(folder, qata_phantoms)
+    assert finished(folder, cell)
+    assert (run / "model.pt").stat().st_mtime_ns == before
+
+
+def test_a_run_that_was_broken_off_is_not_taken(tmp_path, cells, qata_phantoms):
+    cell = next(iter(cells.values()))
+    (folder,) = prepare(tmp_path / "bench", [cell])
+    run = tmp_path / "run"
+    shutil.copytree(next(iter(cells)) / "train", run)
+    last = torch.load(run / "last.pt", weights_only=True)
+    last["_run"]["epoch"] = 1
+    torch.save(last, run / "last.pt")
+    with pytest.raises(UserError, match="is not finished; go on with it"):
+        adopt(folder, run)

@@ -1,0 +1,46 @@
+"""``python -m tools train-all``: the most valuable trainings of a plan first, for so many minutes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from common.errors import UserError
+from tools.benchmark import datasets, say
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument(
+        "--plan", nargs="+", required=True, metavar="PROTOCOL",
+        help="protocols or tables of tools benchmark; the most valuable trainings of all of them come first",
+    )  # fmt: skip
+    parser.add_argument("--budget", type=float, required=True, metavar="MINUTES", help="in all")
+    parser.add_argument("--data", action="append", type=Path, required=True, help="a data set's folder (repeatable)")
+    parser.add_argument("--scale", choices=("C", "G", "paper"), default="G", help="as of tools benchmark (default: G)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the trainings (default: 0)")
+    parser.add_argument("--output", type=Path, help="folder of cells and results (default: runs/benchmark-SCALE)")
+    parser.add_argument("--workers", type=int, help="cells at once (default: one a GPU; one on a CPU)")
+    parser.add_argument("--threads", type=int, help="CPU threads of each (default: the cores shared)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Train until the time is up and say how each cell stands; 1 if one has failed."""
+    from common.benchmark.cells import merged
+    from common.benchmark.grid import places, prepare
+    from common.benchmark.protocols import SCALES, tables
+    from common.benchmark.train_all import train_all
+
+    if args.budget <= 0:
+        raise UserError(f"--budget {args.budget:g}: give a number of minutes above 0")
+    scale = SCALES[args.scale]
+    output = (args.output or Path("runs") / f"benchmark-{scale.name}").resolve()
+    cells = merged(
+        cell for table in tables(args.plan) for row in table.cells(scale, args.seeds).values() for cell in row
+    )
+    data = datasets(args.data)
+    state = train_all(prepare(output, cells), data, places(args.workers, args.threads), args.budget, say)
+    for folder, word in state.items():
+        print(f"{word:12}{folder.name}")
+    print(f"results: python -m tools benchmark {' '.join(args.plan)} --scale {scale.name} --report --output {output}")
+    return int("failed" in state.values())
