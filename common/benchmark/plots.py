@@ -42,8 +42,8 @@ def bars(filled: Filled) -> str:
         found = [line.summary()["dice"][key] for line in lines]
         values = [100 * s["value"] for s in found]
         ends = [
-            [v - 100 * s["low"] for v, s in zip(values, found, strict=True)],
-            [100 * s["high"] - v for v, s in zip(values, found, strict=True)],
+            [max(0.0, v - 100 * s["low"]) for v, s in zip(values, found, strict=True)],
+            [max(0.0, 100 * s["high"] - v) for v, s in zip(values, found, strict=True)],
         ]
         places = [number + 0.38 * (at - 0.5) for number in range(len(lines))]
         axes.barh(places, values, 0.36, xerr=ends, color=colour, label=word, error_kw={"lw": 1, "capsize": 2})

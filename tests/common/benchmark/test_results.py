@@ -1,0 +1,182 @@
+"""Tables, documents and the page, made of evaluations that are written here without a network."""
+
+import csv
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from common.benchmark import plots
+from common.benchmark.cells import OWN
+from common.benchmark.grid import prepare
+from common.benchmark.page import blocks, fill_documents, write_results
+from common.benchmark.protocols import SCALES, tables
+from common.benchmark.report import block_of_conditions, block_of_costs, block_of_scores, block_of_tests
+from common.benchmark.results import fill, flat
+from common.metrics import score_case, summarise, write_scores
+from common.metrics.reliability import Reliability
+
+TRUTH = np.zeros((16, 16), bool)
+TRUTH[4:12, 4:12] = True
+
+
+def evaluation(folder, good, images=12):
+    """Scores of images whose prediction has ``good`` of the 8 rows of the lesion."""
+    rows, reliability = [], Reliability()
+    for number in range(images):
+        pred = TRUTH.copy()
+        pred[4 + max(1, good - number % 2) : 12] = False
+        rows.append(score_case(pred, TRUTH, case={"image": f"i{number:02d}.png", "subject": f"s{number // 2}"}))
+        reliability.add(np.where(pred, 0.8, 0.1), TRUTH)
+    about = {"split": "validation", "grid": "source", "reliability": reliability.summary()}
+    write_scores(rows, about | summarise(rows), folder)
+    (folder / "score.json").write_text("{}")
+
+
+def done(folder, cell, good, **conditions):
+    """A cell as the runner leaves it."""
+    train = folder / "train"
+    train.mkdir()
+    (train / "model.pt").write_text("")
+    sidecar = {
+        "commit": "c" * 40, "data": {"items": 9, "sha256": "d" * 64}, "epoch": 3, "versions": {"torch": "2"},
+        "device": "cpu", "seed": cell.seed,
+    }  # fmt: skip
+    (train / "model.json").write_text(json.dumps(sidecar))
+    (train / "trained.json").write_text(json.dumps({"steps": 30, "epochs": 4, "seconds": 12.3}))
+    for name in cell.evaluations:
+        evaluation(folder / "scores" / name, conditions.get(name, good))
+    (folder / "status.json").write_text(json.dumps({"state": "done"}))
+
+
+@pytest.fixture
+def made(tmp_path):
+    """SSA's ablation with two seeds at the ends: DSOT has failed, CDG was not run."""
+    table = tables(["ssa"])[0]
+    cells = table.cells(SCALES["C"], (0, 1))
+    for name, good in {"baseline": 4, "SSA: both": 7}.items():
+        for cell in cells[name]:
+            ((folder, _),) = prepare(tmp_path, [cell]).items()
+            done(folder, cell, good)
+    ((folder, _),) = prepare(tmp_path, cells["DSOT"]).items()
+    (folder / "status.json").write_text(json.dumps({"state": "failed", "error": "out of | memory"}))
+    return fill(tmp_path, [table], SCALES["C"], (0, 1))
+
+
+def test_a_line_holds_all_seeds_and_the_papers_number(made):
+    rows = {row["row"]: row for row in block_of_scores(made[0]).rows}
+    # 8 columns; 7 and 6 of 8 rows in turn: 2 * 52 / (52 + 64) = 89.66 % micro
+    assert rows["SSA: both"]["Dice micro, %"].startswith("89.66 [")
+    assert rows["SSA: both"]["Dice micro, %"].endswith("(89.66, 89.66)")
+    assert rows["SSA: both"]["seeds"] == "0, 1"
+    assert rows["SSA: both"]["paper: Dice / IoU, %"] == "91.65 / 84.60 (micro)"
+    assert rows["CDG"] == {"row": "CDG", "paper: Dice / IoU, %": "90.92 / 83.36 (micro)", "seeds": "not run"}
+    assert rows["DSOT"]["seeds"] == "failed"
+    assert any("DSOT, seed 0: failed: out of | memory" in note for note in block_of_scores(made[0]).notes)
+
+
+def test_tests_are_against_the_reference(made):
+    (row,) = block_of_tests(made[0]).rows
+    assert row["row"] == "SSA: both"
+    assert row["verdict micro"] == "this one higher"
+    assert row["difference micro, points"].startswith("28.79 [")  # 89.66 less 2 * 28 / (28 + 64)
+
+
+def test_results_csv_has_a_line_for_every_cell(made):
+    rows = flat(made)
+    assert len(rows) == 6
+    assert {row["state"] for row in rows} == {"done", "failed", "waiting"}
+    failed = next(row for row in rows if row["state"] == "failed")
+    assert failed["reason"] == "out of | memory"
+    good = next(row for row in rows if row["row"] == "SSA: both")
+    assert good["dice_micro"] == pytest.approx(104 / 116)
+    assert good["dice_micro_low"] <= good["dice_micro"] <= good["dice_micro_high"]
+    assert good["commit"] == "c" * 40
+
+
+def test_the_files(tmp_path, made):
+    costs = {
+        "U-Net": {
+            "parameters": {"all": 2_000_000, "trained": 1_000_000}, "flops": 3e9, "milliseconds": 4.0,
+            "peak_bytes": None, "image_size": "112 x 112", "device": "cpu", "threads": 1,
+        }
+    }  # fmt: skip
+    picture = np.zeros((8, 8, 3), np.uint8)
+    paths = write_results(tmp_path / "out", made, SCALES["C"], {}, costs, {"Best <cases>": picture})
+    text = paths[0].read_text()
+    assert "| SSA: both | 0, 1 | 89.66 [" in text
+    assert "cccccccccccc" in text
+    assert "Scale C: small networks" in text
+    assert "83.97" in text  # MMI-UNet under both definitions
+    with paths[1].open() as file:
+        assert len(list(csv.DictReader(file))) == 6
+    page = paths[2].read_text()
+    assert "Best &lt;cases&gt;" in page
+    assert "out of | memory" in page
+    assert page.count("<svg") == 1
+    assert not re.search(r"""(src|href)=['"]?https?:""", page)  # opens without a network
+
+
+def test_plots_are_the_same_bytes_again(made):
+    assert plots.bars(made[0]) == plots.bars(made[0])
+
+
+def test_documents_are_filled_from_whole_tables_alone(tmp_path, made, monkeypatch):
+    card = tmp_path / "bundles" / "ssa" / "docs" / "README.md"
+    card.parent.mkdir(parents=True)
+    old = "before\n<!-- numbers:ssa -->\nold\n<!-- /numbers -->\nafter\n"
+    card.write_text(old)
+    monkeypatch.setattr("common.benchmark.page.bundle_folder", lambda name: tmp_path / "bundles" / name)
+    said = []
+    fill_documents(tmp_path, made, SCALES["C"], said.append)
+    assert card.read_text() == old
+    assert said == [f"{card}: numbers:ssa left as it is: the table ssa is not whole"]
+    table = made[0].table
+    whole = replace(table, rows=(table.rows[0], table.rows[3]))
+    root = made[0].lines[0].runs[0].folder.parent.parent
+    filled = fill(root, [whole], SCALES["C"], (0, 1))
+    assert filled[0].whole
+    fill_documents(tmp_path, filled, SCALES["C"], said.append)
+    assert "| SSA: both | 0, 1 | 89.66" in card.read_text()
+    assert card.read_text().endswith("after\n")
+
+
+def test_controls_and_degradations_are_columns(tmp_path):
+    for key, condition in (("main-qata", "mirrored"), ("degradations-qata", "blur7")):
+        table = tables([key])[0]
+        wanted = table.cells(SCALES["C"], (0,))["MMI-UNet"][0]
+        ((folder, cell),) = prepare(tmp_path / key, [wanted]).items()
+        done(folder, cell, 7, **{condition: 3})
+        (filled,) = fill(tmp_path / key, [table], SCALES["C"], (0,))
+        block = block_of_conditions(filled)
+        assert [row["row"] for row in block.rows] == ["MMI-UNet"]
+        column = {"mirrored": "sides swapped", "blur7": "blur 7"}[condition]
+        # 3 and 2 of 8 rows: 2 * 20 / (20 + 64); per image (48 / 88 + 32 / 80) / 2
+        assert block.rows[0][column] == "47.62 / 47.27"
+        assert block.rows[0]["its own sentence" if key == "main-qata" else "clean"] == "89.66 / 89.52"
+        assert (plots.curve(filled) is not None) == (key == "degradations-qata") if table.curve else True
+        assert plots.reliability(filled.scored).startswith("<svg")
+
+
+def test_curves_over_the_share_of_masks(tmp_path):
+    table = tables(["fractions-ssa-qata"])[0]
+    cells = table.cells(SCALES["C"], (0,))
+    for name, good in {"SSA, 15 %": 5, "SSA, 50 %": 6, "SSA, 100 %": 7, "MMI-UNet, 15 %": 4}.items():
+        ((folder, cell),) = prepare(tmp_path, cells[name]).items()
+        done(folder, cell, good)
+    (filled,) = fill(tmp_path, [table], SCALES["C"], (0,))
+    points = plots._over_fraction(filled)
+    assert [point[0] for point in points["SSA"]] == [15, 50, 100]
+    assert sorted(p[1] for p in points["SSA"]) == [p[1] for p in points["SSA"]]
+    assert ">MMI-UNet<" not in plots.curve(filled)  # one point is no curve
+
+
+def test_no_numbers_no_table(tmp_path):
+    filled = fill(tmp_path, tables(["main-mosmed"]), SCALES["C"], (0,))
+    assert [block.title for block, _ in blocks(filled, SCALES["C"], {}, {})] == ["What was run"]
+    text = write_results(tmp_path, filled, SCALES["C"], {}, {}, {})[0].read_text()
+    assert "MosMedData+: not at hand, its rows are not run." in text
+    assert block_of_costs({}) is None
+    assert filled[0].lines[0].summary(OWN) is None
