@@ -63,7 +63,9 @@ def find_dataset(name: str, root: str | Path) -> tuple[str, Path]:
     )
 
 
-def list_dataset(name: str, root: str | Path, laterality: str | None = None) -> Listing:
+def list_dataset(
+    name: str, root: str | Path, laterality: str | None = None, splits: str = "published"
+) -> Listing:
     """All pairs and faults of the data set at or below ``root``.
 
     Args:
@@ -71,8 +73,14 @@ def list_dataset(name: str, root: str | Path, laterality: str | None = None) -> 
         root: its folder, one above it, or (``csv``) the table.
         laterality: for a ``csv`` table without that column. The published sets declare ``"image"`` themselves, and
             another value is refused.
+        splits: ``"published"``, as the data set has them; for ``mosmed`` also ``"volume_disjoint"``, where each scan
+            stands in one split alone (:func:`common.datasets.mosmed.volume_disjoint`).
     """
     name, place = find_dataset(name, root)
+    if splits not in mosmed.POLICIES:
+        raise UserError(f"splits: {splits!r} is unknown; use one of {', '.join(mosmed.POLICIES)}")
+    if splits != "published" and name != "mosmed":
+        raise UserError(f"splits: {splits!r} is of MosMedData+ alone, and this is {name}; leave splits out")
     if name == "csv":
         return folder.read(place, laterality)
     if laterality not in (None, "image"):
@@ -81,7 +89,7 @@ def list_dataset(name: str, root: str | Path, laterality: str | None = None) -> 
         raise UserError(f"laterality: the sentences of {name} name the sides of the picture; leave laterality out")
     if name in ("kvasir", "clinicdb"):
         return kvasir.read(place, name)
-    return {"qata": qata, "mosmed": mosmed}[name].read(place)
+    return qata.read(place) if name == "qata" else mosmed.read(place, splits)
 
 
 def load_dataset(
@@ -94,6 +102,7 @@ def load_dataset(
     limit: int | None = None,
     laterality: str | None = None,
     draw: str = "rounded",
+    splits: str = "published",
 ) -> list[dict[str, str]]:
     """A split of a data set, for MONAI's ``Dataset(data=...)``.
 
@@ -106,6 +115,7 @@ def load_dataset(
         limit: at most so many rows, drawn before ``fraction``; the order of the sheet is kept.
         laterality: ``"image"`` or ``"patient"``, for a ``csv`` table that has no such column.
         draw: how ``fraction`` is drawn, see :func:`common.datasets.splits.fraction_rows`.
+        splits: which rows are whose, see :func:`list_dataset`.
 
     Returns:
         Dictionaries of strings: ``image`` and ``label`` (paths), ``text_prompt`` (the raw sentence),
@@ -118,7 +128,7 @@ def load_dataset(
     """
     if split not in (*SPLITS, "trainval"):
         raise UserError(f"split: {split!r} is unknown; use train, validation, test or trainval")
-    listing = list_dataset(name, root, laterality)
+    listing = list_dataset(name, root, laterality, splits)
     parts = ("train", "validation") if split == "trainval" else (split,)
     faults = [fault.line for fault in listing.faults if fault.split in parts]
     if faults:

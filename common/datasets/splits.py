@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from common.errors import UserError
 
@@ -59,3 +60,12 @@ def limit_rows(total: int, limit: int | None, seed: int = 0) -> list[int]:
     if limit < 1:
         raise UserError(f"limit: {limit} rows cannot be drawn; use 1 or more, or null for all")
     return sorted(random.Random(seed).sample(range(total), limit))
+
+
+def shared_subjects(one: Sequence[Mapping[str, Any]], two: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The subjects that have images in both lists of rows, sorted; [] if the two are disjoint.
+
+    Rows are those of :func:`common.datasets.load_dataset`. An image whose name tells no subject counts as one of its
+    own there, so that nothing found is no proof for those (``covid_...`` of QaTa-COV19, ``bjorke_...`` of MosMedData+).
+    """
+    return sorted({str(row["subject"]) for row in one} & {str(row["subject"]) for row in two})

@@ -17,6 +17,7 @@ def load_unlabelled(
     laterality: str | None = None,
     draw: str = "rounded",
     train_split: str = "train",
+    splits: str = "published",
 ) -> list[dict[str, str]]:
     """The training rows that :func:`common.datasets.load_training` with the same arguments leaves out.
 
@@ -32,6 +33,7 @@ def load_unlabelled(
         laterality: as for ``load_dataset``.
         draw: as for ``load_dataset``.
         train_split: as for :func:`common.datasets.load_training`.
+        splits: as for ``load_dataset``.
 
     Returns:
         Dictionaries as of ``load_dataset``, without ``label``. An image of a labelled row is in none of them, with
@@ -39,7 +41,7 @@ def load_unlabelled(
     """
     if fraction == 1:
         return []
-    same = {"train_split": train_split, "seed": seed, "limit": limit, "laterality": laterality}
+    same = {"train_split": train_split, "seed": seed, "limit": limit, "laterality": laterality, "splits": splits}
     labelled = {row["image"] for row in load_training(name, root, fraction=fraction, draw=draw, **same)}
     return [
         {key: value for key, value in row.items() if key != "label"}

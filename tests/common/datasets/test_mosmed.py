@@ -1,6 +1,10 @@
+import random
+from collections import Counter
+
 import pytest
 
-from common.datasets import list_dataset, load_dataset, mosmed
+from common.datasets import list_dataset, load_dataset, load_training, load_unlabelled, mosmed
+from common.datasets.splits import shared_subjects
 from common.errors import UserError
 
 
@@ -43,3 +47,77 @@ def test_missing_files_are_lines(mosmed_root):
     (mosmed_root / "Train_Folder/labelcol/bjorke_40.png").unlink()
     with pytest.raises(UserError, match=r"Train_text.xlsx:5: no mask bjorke_40.png in Train_Folder/labelcol"):
         load_dataset("mosmed", mosmed_root, "train")
+
+
+def slices(seed=0):
+    """Names as in MosMedData+: 20 long scans, 50 short ones, and 100 slices that tell no scan; 2,729 in all."""
+    draw = random.Random(seed)
+    names = [f"bjorke_{n}.png" for n in range(1, 101)]
+    cut = sorted(draw.sample(range(1, 1844), 19))
+    for case, size in enumerate(b - a for a, b in zip([0, *cut], [*cut, 1844], strict=True)):
+        names += [f"Jun_coronacases_case{case}_{n}.png" for n in range(size)]
+    cut = sorted(draw.sample(range(1, 785), 49))
+    for study, size in enumerate(b - a for a, b in zip([0, *cut], [*cut, 785], strict=True)):
+        names += [f"Morozov_study_{255 + study:04}_{n}.png" for n in range(size)]
+    return names
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_volume_disjoint_splits_have_about_the_published_sizes(seed):
+    names = slices(seed)
+    of = mosmed.volume_disjoint(names)
+    sizes = Counter(of[mosmed.volume(name)] for name in names)
+    assert sizes.total() == 2729
+    for split in ("test", "validation"):
+        assert 263 <= sizes[split] <= 273
+    assert {"test", "validation", "train"} == set(of.values())
+    assert len({of[mosmed.volume(f"bjorke_{n}.png")] for n in range(1, 101)}) == 1, "some are of one patient"
+
+
+def test_volume_disjoint_splits_are_always_the_same():
+    names = slices()
+    of = mosmed.volume_disjoint(names)
+    mixed = [name.upper().replace("PNG", "png") for name in names]
+    random.Random(1).shuffle(mixed)
+    assert mosmed.volume_disjoint(mixed) == of
+    test = sorted(volume for volume, split in of.items() if split == "test")
+    assert test[:2] == ["TEST"]
+
+
+def test_volume_disjoint_splits_of_the_files(mosmed_root):
+    # one scan is in two of the published splits
+    for part in ("img", "labelcol"):
+        folder = mosmed_root / "Val_Folder" / part
+        (folder / "Morozov_study_0260_18.png").rename(folder / "Jun_coronacases_case1_117.png")
+    sheet = mosmed_root / "Val_Folder/Val_text.csv"
+    sheet.write_text(sheet.read_text().replace("Morozov_study_0260_18", "Jun_coronacases_case1_117"))
+    parts = {s: load_dataset("mosmed", mosmed_root, s) for s in ("train", "validation")}
+    assert shared_subjects(parts["train"], parts["validation"]) == ["jun_coronacases_case1"]
+
+    own = {"splits": "volume_disjoint"}
+    parts = {s: load_dataset("auto", mosmed_root, s, **own) for s in ("train", "validation", "test")}
+    assert sum(map(len, parts.values())) == 6
+    assert len(list_dataset("mosmed", mosmed_root, splits="volume_disjoint").pairs) == 6
+    for one, two in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        assert shared_subjects(parts[one], parts[two]) == []
+    assert load_training("mosmed", mosmed_root, train_split="train", **own) == parts["train"]
+    few = load_training("mosmed", mosmed_root, train_split="train", fraction=0.25, **own)
+    rest = load_unlabelled("mosmed", mosmed_root, fraction=0.25, **own)
+    assert sorted(r["image"] for r in (*few, *rest)) == sorted(r["image"] for r in parts["train"])
+
+
+def test_faults_go_with_their_volume(mosmed_root):
+    (mosmed_root / "Train_Folder/labelcol/bjorke_40.png").unlink()
+    of = mosmed.volume_disjoint([p.name for p in mosmed_root.glob("*/img/*.png")])
+    with pytest.raises(UserError, match="1 faults in split .*no mask bjorke_40.png"):
+        load_dataset("mosmed", mosmed_root, of["bjorke"], splits="volume_disjoint")
+    other = next(split for split in ("train", "test", "validation") if split != of["bjorke"])
+    assert load_dataset("mosmed", mosmed_root, other, splits="volume_disjoint")
+
+
+def test_splits_of_other_sets_are_the_published_ones(qata_root):
+    assert load_dataset("qata", qata_root, "train", splits="published")
+    with pytest.raises(UserError, match="splits: 'volume_disjoint' is of MosMedData.* alone, and this is qata; leave"):
+        load_dataset("auto", qata_root, "train", splits="volume_disjoint")
+    with pytest.raises(UserError, match="splits: 'mine' is unknown; use one of published, volume_disjoint"):
+        load_dataset("auto", qata_root, "train", splits="mine")
