@@ -63,9 +63,7 @@ def find_dataset(name: str, root: str | Path) -> tuple[str, Path]:
     )
 
 
-def list_dataset(
-    name: str, root: str | Path, laterality: str | None = None, splits: str = "published"
-) -> Listing:
+def list_dataset(name: str, root: str | Path, laterality: str | None = None, splits: str = "published") -> Listing:
     """All pairs and faults of the data set at or below ``root``.
 
     Args:

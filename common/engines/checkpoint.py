@@ -38,6 +38,9 @@ FREE_KEYS = frozenset(
         "deadline",
     }
 )
+# Settings that configurations got later -> the value that computes what was computed before there was such a setting.
+# With that value they do not count, so that runs from before are continued, and compared with runs of today.
+LATER_KEYS = {"splits": "published"}
 
 
 def plain(module: torch.nn.Module) -> torch.nn.Module:
@@ -48,12 +51,28 @@ def plain(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def what_counts(config: Mapping[str, Any]) -> dict[str, str]:
-    """The part of a configuration that changes what is computed, each top-level key as canonical JSON."""
+    """The part of a configuration that changes what is computed, each top-level key as canonical JSON.
+
+    A setting of :data:`LATER_KEYS` with its old value is left out, and so is what hands it on (``"splits": "@splits"``
+    of a component, ``splits=@splits`` as a further argument in an expression).
+    """
+    for key, value in LATER_KEYS.items():
+        if config.get(key, value) == value:
+            config = _without({name: item for name, item in config.items() if name != key}, key)
     return {
         key: json.dumps(value, sort_keys=True, default=str)
         for key, value in sorted(config.items())
         if key not in FREE_KEYS and not key.startswith("_")
     }
+
+
+def _without(item: Any, key: str) -> Any:
+    """A configuration in which nothing is handed the setting ``key``."""
+    if isinstance(item, Mapping):
+        return {name: _without(value, key) for name, value in item.items() if (name, value) != (key, f"@{key}")}
+    if isinstance(item, list):
+        return [_without(value, key) for value in item]
+    return item.replace(f", {key}=@{key}", "") if isinstance(item, str) else item
 
 
 def provenance() -> dict[str, Any]:

@@ -45,7 +45,17 @@ def evaluate(made, output, *more):
 
 def test_an_encoder_of_ones_own_is_named_by_set(made, tmp_path):
     assert evaluate(made, tmp_path, "--set", f"text_checkpoint={made / 'encoder'}") == 0
-    assert json.loads((tmp_path / "summary.json").read_text())["images"] == 2
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["images"], summary["splits"]) == (2, "published")
+
+
+def test_splits_are_a_setting(made, tmp_path, capsys):
+    own = f"text_checkpoint={made / 'encoder'}"
+    assert evaluate(made, tmp_path, "--set", own, "--set", "splits=volume_disjoint") == 2
+    assert (
+        "splits: 'volume_disjoint' is of MosMedData+ alone, and this is csv; leave splits out"
+        in capsys.readouterr().err
+    )
 
 
 def test_without_it_the_weights_are_refused(made, tmp_path, capsys):

@@ -74,14 +74,32 @@ def test_volume_disjoint_splits_have_about_the_published_sizes(seed):
     assert len({of[mosmed.volume(f"bjorke_{n}.png")] for n in range(1, 101)}) == 1, "some are of one patient"
 
 
+@pytest.mark.parametrize(
+    ("name", "volume"),
+    [
+        ("Jun_coronacases_case1_115.png", "jun_coronacases_case1"),
+        ("Jun_radiopaedia_10_85902_3_case12_113.png", "jun_radiopaedia_10_85902_3_case12"),
+        ("Morozov_study_0255_11.png", "morozov_study_0255"),
+        ("bjorke_40.png", "bjorke"),
+        ("other.png", "other"),
+    ],
+)
+def test_volume_of_a_slice(name, volume):
+    assert mosmed.volume(name) == volume
+
+
 def test_volume_disjoint_splits_are_always_the_same():
-    names = slices()
+    # scans of 1 to 10 slices and 5 slices that tell no scan, 60 in all: there is room for 6 in test and 6 in validation
+    names = [f"Jun_coronacases_case{n}_{k}.png" for n in range(1, 11) for k in range(n)]
+    names += [f"bjorke_{k}.png" for k in range(5)]
     of = mosmed.volume_disjoint(names)
+    held_out = {name: split for name, split in of.items() if split != "train"}
+    # SHA-1 of the names: case1 0d50..., case5 3900..., cases 10, 7 and 9 do not fit, bjorke 95c9..., case6 9836...
+    assert held_out == {"jun_coronacases_case1": "test", "jun_coronacases_case5": "test", "bjorke": "validation"}
+    assert of.keys() == {f"jun_coronacases_case{n}" for n in range(1, 11)} | {"bjorke"}
     mixed = [name.upper().replace("PNG", "png") for name in names]
     random.Random(1).shuffle(mixed)
     assert mosmed.volume_disjoint(mixed) == of
-    test = sorted(volume for volume, split in of.items() if split == "test")
-    assert test[:2] == ["TEST"]
 
 
 def test_volume_disjoint_splits_of_the_files(mosmed_root):
@@ -109,7 +127,7 @@ def test_volume_disjoint_splits_of_the_files(mosmed_root):
 def test_faults_go_with_their_volume(mosmed_root):
     (mosmed_root / "Train_Folder/labelcol/bjorke_40.png").unlink()
     of = mosmed.volume_disjoint([p.name for p in mosmed_root.glob("*/img/*.png")])
-    with pytest.raises(UserError, match="1 faults in split .*no mask bjorke_40.png"):
+    with pytest.raises(UserError, match=r"1 faults in split .*no mask bjorke_40.png"):
         load_dataset("mosmed", mosmed_root, of["bjorke"], splits="volume_disjoint")
     other = next(split for split in ("train", "test", "validation") if split != of["bjorke"])
     assert load_dataset("mosmed", mosmed_root, other, splits="volume_disjoint")
@@ -117,7 +135,7 @@ def test_faults_go_with_their_volume(mosmed_root):
 
 def test_splits_of_other_sets_are_the_published_ones(qata_root):
     assert load_dataset("qata", qata_root, "train", splits="published")
-    with pytest.raises(UserError, match="splits: 'volume_disjoint' is of MosMedData.* alone, and this is qata; leave"):
+    with pytest.raises(UserError, match=r"splits: 'volume_disjoint' is of MosMedData.* alone, and this is qata; leave"):
         load_dataset("auto", qata_root, "train", splits="volume_disjoint")
     with pytest.raises(UserError, match="splits: 'mine' is unknown; use one of published, volume_disjoint"):
         load_dataset("auto", qata_root, "train", splits="mine")

@@ -70,6 +70,43 @@ def test_free_keys_and_metadata_do_not_count():
     assert what_counts({"seed": 1, "resume": True, "output_dir": "x", "_meta_": {}}) == {"seed": "1"}
 
 
+def with_splits(value):
+    return {
+        "a": 1,
+        "splits": value,
+        "train": {"dataset": {"data": {"name": "@dataset", "splits": "@splits"}}, "handlers": [{"splits": "@splits"}]},
+        "validate": {"data": "$_load(@dataset, 'validation', limit=@val_limit, splits=@splits)"},
+    }
+
+
+BEFORE_SPLITS = {
+    "a": 1,
+    "train": {"dataset": {"data": {"name": "@dataset"}}, "handlers": [{}]},
+    "validate": {"data": "$_load(@dataset, 'validation', limit=@val_limit)"},
+}
+
+
+def test_a_later_setting_with_the_old_behaviour_does_not_count():
+    assert what_counts(with_splits("published")) == what_counts(BEFORE_SPLITS)
+    other = what_counts(with_splits("volume_disjoint"))
+    assert other["splits"] == '"volume_disjoint"'
+    assert other["train"] != what_counts(BEFORE_SPLITS)["train"]
+    # only what hands the setting on is left out
+    assert what_counts({"x": {"splits": "published"}}) == {"x": '{"splits": "published"}'}
+
+
+def test_a_run_from_before_a_setting_is_continued(tmp_path, monkeypatch):
+    with monkeypatch.context() as then:
+        then.setattr(checkpoint, "LATER_KEYS", {})
+        trainer(tmp_path, config=BEFORE_SPLITS)[0].run()
+    engine, _ = trainer(tmp_path, resume=True, config=with_splits("volume_disjoint"), epochs=3)
+    with pytest.raises(UserError, match=r"another configuration \(splits, train, validate differ\)"):
+        engine.run()
+    engine, _ = trainer(tmp_path, resume=True, config=with_splits("published"), epochs=3)
+    engine.run()
+    assert engine.state.epoch == 3
+
+
 def best(tmp_path, values):
     network = torch.nn.Linear(1, 1)
     saver = BestCheckpoint(network, tmp_path / "model.pt", "dice", {"seed": 3})
