@@ -1,6 +1,7 @@
 """Ignite handlers of training and evaluation: checkpoints, randomness, logging, scores."""
 
 from .checkpoint import BestCheckpoint, LastCheckpoint, ScoreFirst
+from .loader import ThreadDataLoader
 from .mean_teacher import MeanTeacherTrainer
 from .precision import amp_dtype
 from .records import GradientNorm, History, LossTerms, Progress
@@ -26,6 +27,7 @@ __all__ = [
     "ScoreCases",
     "ScoreFirst",
     "SeedEachEpoch",
+    "ThreadDataLoader",
     "Throughput",
     "TimeLimit",
     "amp_dtype",

@@ -140,6 +140,7 @@ class MeanTeacherTrainer(SupervisedTrainer):
         self.add_event_handler(Events.STARTED, self._say)
         # after the handlers of the configuration, the first of which seeds the epoch
         self.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        self.add_event_handler(Events.COMPLETED, self._end)
         self.add_event_handler(Events.DATALOADER_STOP_ITERATION, lambda: self._another_order(self.data_loader))
         self.averaging.attach(self)
         if evaluate == "teacher":
@@ -183,6 +184,10 @@ class MeanTeacherTrainer(SupervisedTrainer):
             for buffer in self.teacher.buffers():
                 dist.broadcast(buffer, 0)
 
+    def _end(self, engine: Engine) -> None:
+        """Let go of the loader, which may have a thread."""
+        self._batches = None
+
     def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, Any]) -> dict[str, Any]:
         """One step, of labelled and unlabelled images."""
         extra = {"zones": self.zones(batchdata)}
@@ -224,7 +229,7 @@ class MeanTeacherTrainer(SupervisedTrainer):
             ``strong`` (b, C, H, W), ``strong_text`` (b, L), ``pseudo`` (b, 1, H, W) of zeros and ones, ``mixed`` (b,)
             bool; and if the loss aligns them ``weak``, ``weak_text`` and ``weak_zones``.
         """
-        weak, ids, strong = (batch[key].to(self.state.device) for key in ("image", "text", VIEW))
+        weak, ids, strong = (batch[key].to(self.state.device, non_blocking=self.non_blocking) for key in ("image", "text", VIEW))
         with torch.autocast("cuda", **self.amp_kwargs) if self.amp else nullcontext():
             probability = self.teacher(weak, ids).float().sigmoid()
         given = [used == "given" for used in batch["prompt_used"]]

@@ -30,6 +30,7 @@ class Progress:
     def __init__(self, description: str = "training") -> None:
         self.description = description
         self.bar: tqdm | None = None
+        self.shown = 0.0  # when a loss was
 
     def attach(self, engine: Engine) -> None:
         """Attach to a trainer or evaluator; only the first process draws."""
@@ -51,7 +52,9 @@ class Progress:
     def __call__(self, engine: Engine) -> None:
         """One step further."""
         output = engine.state.output
-        if "loss" in output[0]:
+        # not every step's: a GPU would have to be waited for
+        if "loss" in output[0] and time.monotonic() - self.shown >= self.bar.mininterval:
+            self.shown = time.monotonic()
             self.bar.set_postfix(loss=f"{float(output[0]['loss'].detach()):.4f}", refresh=False)
         self.bar.update()
 

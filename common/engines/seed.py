@@ -30,10 +30,12 @@ class SeedEachEpoch:
 
     def __call__(self, engine: Engine) -> None:
         """Reseed for ``engine.state.epoch`` and this process's rank."""
+        # a loader's thread still makes batches of the epoch before; without its iterator it ends
+        loader = engine.data_loader
+        engine.set_data(())
         words = np.random.SeedSequence([self.seed, engine.state.rank, engine.state.epoch]).generate_state(4)
         torch.manual_seed(int(words[0]))
         np.random.seed(int(words[1]))
         random.seed(int(words[2]))
-        loader = engine.data_loader
         set_rnd(loader.dataset, seed=int(words[3]))
         engine.set_data(loader)

@@ -22,6 +22,7 @@ def unlabelled_loader(
     num_workers: int = 0,
     cache: bool = True,
     seed: int = 0,
+    loader: type[DataLoader] = DataLoader,
 ) -> DataLoader | None:
     """Batches of ``image`` (the weak view) and ``strong``, (B, C, H, W), with their sentences and ids.
 
@@ -35,6 +36,7 @@ def unlabelled_loader(
         num_workers: of the loader.
         cache: keep the results of ``deterministic``; for a loader of which only the length is wanted it would be waste.
         seed: of the order, where there are several processes; else the order is that of torch's generator.
+        loader: what makes the batches.
 
     Returns:
         The loader, shuffled; each process gets its part of the rows where there are several. Fewer rows than a batch
@@ -47,7 +49,7 @@ def unlabelled_loader(
     dataset = CacheDataset(data, transform, num_workers=2, progress=False) if cache else Dataset(data, transform)
     several = dist.is_available() and dist.is_initialized()
     sampler = DistributedSampler(dataset, even_divisible=True, shuffle=True, seed=seed) if several else None
-    return DataLoader(
+    return loader(
         dataset,
         batch_size=batch_size,
         shuffle=sampler is None,

@@ -1,7 +1,7 @@
 """What all bundles share: `mmi_unet` is the template; the others differ from it only where the list here allows.
 
-``evaluate.json``, ``multi_gpu_train.json``, ``logging.conf`` and ``LICENSE`` are the same bytes in all bundles.
-``train.json`` and ``inference.json`` are the template's but for the ids in :data:`ALLOWED`.
+``evaluate.json``, ``gpu.json``, ``multi_gpu_train.json``, ``logging.conf`` and ``LICENSE`` are the same bytes in all
+bundles. ``train.json`` and ``inference.json`` are the template's but for the ids in :data:`ALLOWED`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from common.bundle import BUNDLES
 from common.errors import UserError
 
 TEMPLATE = "mmi_unet"
-SAME_FILES = ("configs/evaluate.json", "configs/multi_gpu_train.json", "configs/logging.conf", "LICENSE")
+SAME_FILES = (
+    "configs/evaluate.json", "configs/gpu.json", "configs/multi_gpu_train.json", "configs/logging.conf", "LICENSE",
+)  # fmt: skip
 SHARED_CONFIGS = ("train", "inference")
 # ids under which a bundle may say something of its own
 ALLOWED = (
@@ -45,7 +47,11 @@ def _leaves(item: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 def differences(bundle: Path, template: Path | None = None) -> list[str]:
     """Where a bundle differs from the template though it should not, a line each."""
     template = template or BUNDLES / TEMPLATE
-    found = [f"{n}: other bytes" for n in SAME_FILES if (bundle / n).read_bytes() != (template / n).read_bytes()]
+    found = [
+        f"{n}: other bytes" if (bundle / n).exists() else f"{n}: is missing"
+        for n in SAME_FILES
+        if not (bundle / n).exists() or (bundle / n).read_bytes() != (template / n).read_bytes()
+    ]
     for name in SHARED_CONFIGS:
         own, other = (
             dict(_leaves(json.loads((folder / "configs" / f"{name}.json").read_text(encoding="utf-8"))))

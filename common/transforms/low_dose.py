@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
-from monai.utils.type_conversion import convert_to_dst_type
+from monai.utils.type_conversion import convert_to_dst_type, convert_to_numpy
 from scipy.special import ndtri, pdtr
 
 from common.errors import UserError
@@ -55,7 +55,7 @@ def low_dose(image: Any, dose: float, field: np.ndarray) -> Any:
     """The picture at this dose.
 
     Args:
-        image: (C, H, W) tensor in [0, 1]; its type and meta are kept.
+        image: (C, H, W) tensor in [0, 1]; its type, meta and device are kept.
         dose: photons of a white pixel.
         field: (H, W) uniform in [0, 1), the quantile that each pixel's photon count takes. One number a pixel,
             whatever the picture: a difference in its last digits cannot shift the numbers of the pixels behind it.
@@ -63,7 +63,7 @@ def low_dose(image: Any, dose: float, field: np.ndarray) -> Any:
     Raises:
         UserError: the picture is not in [0, 1].
     """
-    x = np.asarray(image, dtype=np.float64)
+    x = convert_to_numpy(image, dtype=np.float64)  # SciPy's functions know no GPU
     low, high = x.min(), x.max()
     if not (low > -1e-3 and high < 1 + 1e-3):
         raise UserError(

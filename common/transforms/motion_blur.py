@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
-from monai.utils.type_conversion import convert_to_dst_type
+from monai.utils.type_conversion import convert_to_dst_type, convert_to_numpy
 from scipy.ndimage import correlate
 
 from common.errors import UserError
@@ -50,9 +50,9 @@ class MotionBlurd(MapTransform):
 def motion_blur(image: Any, kernel: np.ndarray) -> Any:
     """Correlate each channel of a picture (C, H, W) with a kernel (K, K); beyond its border it is mirrored.
 
-    The border's own pixels are not repeated ("reflect" in torch, "mirror" in SciPy). Type and meta are kept.
+    The border's own pixels are not repeated ("reflect" in torch, "mirror" in SciPy). Type, meta and device are kept.
     """
-    blurred = [correlate(channel, kernel, mode="mirror") for channel in np.asarray(image, dtype=np.float64)]
+    blurred = [correlate(channel, kernel, mode="mirror") for channel in convert_to_numpy(image, dtype=np.float64)]
     return convert_to_dst_type(np.stack(blurred), image)[0]
 
 

@@ -52,5 +52,6 @@ class PositionPriord(MapTransform):
             bits = found.zones if given else (0,) * len(found.zones)
             kind = self.kind or d.get("kind") or KINDS[self.grammar]
             prior = torch.from_numpy(composite_prior(bits, tuple(image.shape[-2:]), kind).copy())[None]
+            prior = prior.to(image.device)
             d[self.prior_key] = MetaTensor(prior, affine=image.affine) if isinstance(image, MetaTensor) else prior
         return d

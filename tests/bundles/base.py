@@ -17,6 +17,7 @@ from common import __version__
 from common.errors import UserError, user_error
 from common.prompts import DEFAULT_PROMPT
 from common.prompts.tokenizer import Tokenizer
+from tests.common.engines.test_resume import differences
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = sorted(path.parent.parent.name for path in (ROOT / "bundles").glob("*/configs/metadata.json"))
@@ -25,14 +26,16 @@ SIZE = 64
 # files that the model zoo's check requires of a bundle, and ours
 REQUIRED = (
     "configs/metadata.json", "configs/train.json", "configs/inference.json", "configs/evaluate.json",
-    "configs/multi_gpu_train.json", "configs/demo.json", "configs/logging.conf", "docs/README.md",
+    "configs/multi_gpu_train.json", "configs/gpu.json", "configs/demo.json", "configs/logging.conf", "docs/README.md",
     "docs/data_license.txt", "LICENSE", "large_files.yml",
 )  # fmt: skip
 CARD = (
     "Model Overview", "Data", "Training configuration", "Performance", "MONAI Bundle Commands", "Limitations",
     "References", "License",
 )  # fmt: skip
-SAME_IN_ALL = ("configs/evaluate.json", "configs/multi_gpu_train.json", "configs/logging.conf", "LICENSE")
+SAME_IN_ALL = (
+    "configs/evaluate.json", "configs/gpu.json", "configs/multi_gpu_train.json", "configs/logging.conf", "LICENSE",
+)  # fmt: skip
 
 
 class Bundle:
@@ -64,7 +67,7 @@ class Bundle:
         return flow
 
 
-def trained(bundle: Bundle, data: Path, folder: Path) -> dict:
+def trained(bundle: Bundle, data: Path, folder: Path, *overlays: str) -> dict:
     """Train two steps of the demo configuration; returns the overrides that point at what it wrote."""
     override = {
         "dataset_dir": str(data), "image_size": [SIZE, SIZE], "batch_size": 4,
@@ -74,7 +77,7 @@ def trained(bundle: Bundle, data: Path, folder: Path) -> dict:
     waits = {"loss::guide_from": 0} if "guide_from" in bundle.json("train")["loss"] else {}
     if "unlabelled" in bundle.json("train")["train"]["trainer"]:
         waits |= {"fraction": 0.25}  # of two epochs none is burn-in
-    flow = bundle.workflow("train", "demo", kind="train", max_epochs=2, epoch_length=1, **override, **waits)
+    flow = bundle.workflow("train", "demo", *overlays, kind="train", max_epochs=2, epoch_length=1, **override, **waits)
     flow.run()
     flow.finalize()
     return override
@@ -331,6 +334,13 @@ class BundleTests:
         if "unlabelled" in bundle.json("train")["train"]["trainer"]:
             assert {"loss/unsupervised", "loss/align_unlabelled", "loss/mixed"} <= set(header.split(","))
             assert sidecar["unlabelled"]["items"] > sidecar["data"]["items"]
+
+    def test_data_on_the_device_and_a_thread_change_nothing(self, bundle, data, run, tmp_path):
+        """The overlay for a GPU, on the CPU: the same weights to the last bit, in single precision."""
+        trained(bundle, data, tmp_path, "gpu")
+        for name in ("last.pt", "model.pt"):
+            files = (Path(run["output_dir"]) / name, tmp_path / name)
+            assert differences(*(torch.load(file, weights_only=True) for file in files)) == []
 
     def test_evaluation_scores_the_written_masks(self, bundle, data, run, tmp_path):
         """The evaluator's counts are those of the masks that inference writes."""
