@@ -36,6 +36,7 @@ COMMANDS = {
     "sync-bundles": ("tools.sync_bundles", "write what all bundles share into each of them"),
     "new-bundle": ("tools.new_bundle", "begin a new method: a bundle that trains as it is"),
     "train-text-encoder": ("tools.train_text_encoder", "train the compact text encoder from generated sentences"),
+    "fetch-weights": ("tools.fetch_weights", "put trained weights into the bundles, from a folder and checked"),
     "convert-checkpoint": ("tools.convert_checkpoint", "check a published encoder and prepare it for offline use"),
     "bench-kan": ("tools.bench_kan", "time and memory of the KAN layer, against the recursion and a linear layer"),
     "bench-segment": ("tools.bench_segment", "measure what segment costs beside the network, against MONAI's own"),

@@ -15,6 +15,7 @@ from typing import Any
 
 from common.bundle import BUNDLES
 from common.errors import UserError
+from common.runtime.large_files import LIST, text_of
 
 TEMPLATE = "mmi_unet"
 SAME_FILES = (
@@ -104,6 +105,7 @@ def new_bundle(name: str, template: Path | None = None) -> Path:
     shutil.copytree(template, bundle, ignore=shutil.ignore_patterns("models", "runs", "eval", "*.pt"))
     (bundle / "models").mkdir()
     (bundle / "models" / ".gitkeep").touch()
+    (bundle / LIST).write_text(text_of([]), encoding="utf-8")  # it has no weights yet
     for path in sorted((bundle / "configs").glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         if "bundle_root" in content:
