@@ -28,8 +28,10 @@ def read_run(folder: Path) -> dict[str, Any]:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         weights = Path(summary["weights"])
         sidecar = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
-        with (weights.parent / "history.csv").open(newline="", encoding="utf-8") as file:
-            history = list(csv.DictReader(file))
+        history = sidecar.get("history")  # of weights that were taken out of their training's folder
+        if history is None:
+            with (weights.parent / "history.csv").open(newline="", encoding="utf-8") as file:
+                history = list(csv.DictReader(file))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{folder}: no evaluation with its weights' model.json and history.csv ({error}); run tools evaluate"

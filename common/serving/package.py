@@ -48,7 +48,10 @@ _SOURCES = ("common", "tools", "pyproject.toml", "README.md", "LICENSE")
 _NOT_NEEDED = "\n# tests\n"  # requirements.txt from this line on
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every file, so that the same bundle gives the same archive
 _LICENSE = re.compile(r"(?i)^(licen[cs]e|copying|notice|copyright)")
-_SIDECAR = ("metric", "value", "epoch", "seed", "data", "commit", "versions", "device")
+_SIDECAR = (
+    "metric", "value", "epoch", "seed", "data", "commit", "versions", "device", "precision", "parameters",
+    "training_data",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
