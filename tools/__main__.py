@@ -38,6 +38,7 @@ COMMANDS = {
     "train-text-encoder": ("tools.train_text_encoder", "train the compact text encoder from generated sentences"),
     "fetch-weights": ("tools.fetch_weights", "put trained weights into the bundles, from a folder and checked"),
     "small-weights": ("tools.small_weights", "make the small weights of a bundle that are in git, in half precision"),
+    "reproduce": ("tools.reproduce", "train a run again from its sidecar and compare"),
     "convert-checkpoint": ("tools.convert_checkpoint", "check a published encoder and prepare it for offline use"),
     "bench-kan": ("tools.bench_kan", "time and memory of the KAN layer, against the recursion and a linear layer"),
     "bench-segment": ("tools.bench_segment", "measure what segment costs beside the network, against MONAI's own"),

@@ -24,8 +24,13 @@ def run_bundle(folder: Path, configs: Sequence[str], run_id: str, **override: An
     Raises:
         UserError: a configuration is not there, or what the run finds wrong.
     """
+    return run_files(folder, configuration_files(folder, configs), run_id, **override)
+
+
+def run_files(folder: Path, files: Sequence[str], run_id: str, **override: Any) -> ConfigWorkflow:
+    """As :func:`run_bundle`, of configuration files that may lie elsewhere than in the bundle."""
     workflow = ConfigWorkflow(
-        configuration_files(folder, configs),
+        list(files),
         str(folder / "configs" / "metadata.json"),
         logging_file=str(folder / "configs" / "logging.conf"),
         run_id=run_id,
