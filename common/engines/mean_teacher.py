@@ -229,7 +229,9 @@ class MeanTeacherTrainer(SupervisedTrainer):
             ``strong`` (b, C, H, W), ``strong_text`` (b, L), ``pseudo`` (b, 1, H, W) of zeros and ones, ``mixed`` (b,)
             bool; and if the loss aligns them ``weak``, ``weak_text`` and ``weak_zones``.
         """
-        weak, ids, strong = (batch[key].to(self.state.device, non_blocking=self.non_blocking) for key in ("image", "text", VIEW))
+        weak, ids, strong = (
+            batch[key].to(self.state.device, non_blocking=self.non_blocking) for key in ("image", "text", VIEW)
+        )
         with torch.autocast("cuda", **self.amp_kwargs) if self.amp else nullcontext():
             probability = self.teacher(weak, ids).float().sigmoid()
         given = [used == "given" for used in batch["prompt_used"]]
