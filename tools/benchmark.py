@@ -154,7 +154,7 @@ def write(
                     say(f"measuring {line.row.name}")
                     cell = line.runs[0].cell
                     network = {k: v for k, v in cell.override.items() if k.split("::")[0] == "network_def"}
-                    measured[line.row.name] = cost(bundle_folder(cell.bundle), cell.overlays, network)
+                    measured[line.row.name] = cost(bundle_folder(cell.bundle), cell.of_network, network)
             write_text(output / "costs.json", json.dumps(measured, indent=4) + "\n")
     paths = write_results(output, filled, scale, subsets, measured, cases)
     if fill:

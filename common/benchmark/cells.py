@@ -22,6 +22,7 @@ CONTROLS = {
 }
 DEGRADED = {name: Conditions(degrade=name) for name in ("noise140", "noise120", "noise110", "blur3", "blur5", "blur7")}
 CONDITIONS = CONTROLS | DEGRADED
+OF_TRAINING = {"gpu", "word_noise", "cutmix", "mirror", "as_released"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Cell:
     evaluations: tuple[str, ...] = (OWN,)
     stage_one: Mapping[str, Any] | None = None
     value: int = 0
+
+    @property
+    def of_network(self) -> tuple[str, ...]:
+        """The overlays that weights need wherever they are used; the others are of training alone."""
+        return tuple(name for name in self.overlays if name not in OF_TRAINING)
 
     @property
     def trained(self) -> str:

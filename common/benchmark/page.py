@@ -198,7 +198,7 @@ def picture_of_cases(line: Line, data: Path, count: int = 3) -> dict[str, np.nda
         chosen = pick(items, [Path(str(row["image"])).name for row in some])
         name = f"{line.row.name}, seed {run.cell.seed}"
         weights = str(run.folder / "train" / "model.pt")
-        one = Run(name, bundle_folder(run.cell.bundle), run.cell.overlays, weights)
+        one = Run(name, bundle_folder(run.cell.bundle), run.cell.of_network, weights)
         override = {key: value for key, value in run.cell.override.items() if key.split("::")[0] == "network_def"}
         drawn = []
         for case in compare([one], chosen, override={name: override}):

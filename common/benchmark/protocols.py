@@ -52,7 +52,7 @@ SCALES = {
         "G",
         "the bundles' own networks with random encoders for the picture and `compact` for the sentence, 224 x 224, all "
         "training rows, 30 epochs; the epoch is chosen on the scored validation rows",
-        (),
+        ("gpu",),
         {"max_epochs": 30, "cosine_epochs": 30, "patience": 0},
         {"split": "validation"},
     ),

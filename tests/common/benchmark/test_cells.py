@@ -26,3 +26,7 @@ def test_one_training_serves_all_that_ask_for_it():
     assert [cell.seed for cell in found] == [1, 0]  # the most valuable first
     assert found[0].evaluations == (OWN, "mirrored", "blur3")
     assert set(found[0].evaluations) <= set(CONDITIONS)
+
+
+def test_overlays_of_training_are_not_asked_for_where_weights_are_used():
+    assert replace(CELL, overlays=("gpu", "demo", "cutmix")).of_network == ("demo",)
