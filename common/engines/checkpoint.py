@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import platform
 import shutil
@@ -142,9 +143,18 @@ class BestCheckpoint:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Compare and, if better, save."""
+        """Compare and, if better, save.
+
+        Raises:
+            UserError: a value to compare with is no number.
+        """
         value = float(engine.state.metrics[self.metric])
-        if value != value or (self.best is not None and value <= self.best):
+        if self.only_compare and not math.isfinite(value):
+            raise UserError(
+                f"{self.metric}: the present weights score {value}, with which no others can be compared; see whether "
+                "they are whole and the validation labels hold lesions"
+            )
+        if not math.isfinite(value) or (self.best is not None and value <= self.best):
             return
         if self.only_compare:
             self.best = value
@@ -177,7 +187,7 @@ class BestCheckpoint:
 class ScoreFirst:
     """Score the network before it is trained further, so that only better weights take the place of its own.
 
-    Attach it to the trainer after whatever loads the weights.
+    Attach it to the trainer after whatever loads the weights. A teacher begins as the network that was loaded.
 
     Args:
         evaluator: of the validation.
@@ -192,7 +202,13 @@ class ScoreFirst:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Validate once."""
+        """Validate once.
+
+        Raises:
+            UserError: the score is no number.
+        """
+        if start := getattr(engine, "start_teacher", None):
+            start()
         self.best.only_compare = True
         try:
             self.evaluator.run(1)

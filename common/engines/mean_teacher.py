@@ -147,6 +147,10 @@ class MeanTeacherTrainer(SupervisedTrainer):
             for event in (Events.STARTED, Events.COMPLETED):
                 evaluator.add_event_handler(event, self._swap)
 
+    def start_teacher(self) -> None:
+        """Give the teacher the student's weights: those that were loaded after it was made."""
+        self.teacher.load_state_dict(self.student.state_dict())
+
     def alpha(self, epoch: int) -> float:
         """α of the teacher in an epoch, counted from 0."""
         first, last = self.decay

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
@@ -207,3 +208,19 @@ def test_better_weights_do_and_the_old_ones_are_kept(tmp_path):
     assert weight(tmp_path / "model.pt") == 0.875
     assert weight(tmp_path / "previous_model.pt") == 0.5
     assert (saver.best, saver.only_compare) == (0.875, False)
+
+
+@pytest.mark.parametrize("after", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_replaces_nothing(tmp_path, after):
+    saver = fine_tuned(tmp_path, 0.5, [after, 0.25])
+    assert weight(tmp_path / "model.pt") == 0.5
+    assert saver.best == 0.5
+
+
+@pytest.mark.parametrize("before", [float("nan"), float("inf"), -float("inf")])
+def test_nothing_is_trained_where_the_present_score_is_no_number(tmp_path, before):
+    """Any number would be better than none."""
+    with pytest.raises(UserError, match=r"dice: the present weights score -?(nan|inf), with which no others can be"):
+        fine_tuned(tmp_path, before, [0.75])
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+    assert not np.isfinite(weight(tmp_path / "model.pt"))

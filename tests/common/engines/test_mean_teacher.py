@@ -17,7 +17,7 @@ from monai.engines import PrepareBatchExtraInput, SupervisedEvaluator, Supervise
 from torch.overrides import TorchFunctionMode
 
 from common.datasets import load_dataset, load_unlabelled, phantoms
-from common.engines import MeanTeacherTrainer, SeedEachEpoch
+from common.engines import BestCheckpoint, MeanTeacherTrainer, ScoreFirst, SeedEachEpoch
 from common.errors import UserError, user_error
 from common.losses import SemiMedRefLoss
 from common.prompts.tokenizer import Tokenizer
@@ -244,6 +244,37 @@ def test_the_teacher_is_validated_if_asked_for():
     assert differences(seen[0], teacher) == []
     assert differences(dict(engine.student.state_dict()), student) == []
     assert differences(dict(engine.teacher.state_dict()), teacher) == []
+
+
+@pytest.mark.parametrize("evaluate", ["student", "teacher"])
+def test_the_weights_that_were_loaded_are_scored_first(tmp_path, evaluate):
+    """Whoever is validated: the teacher was made before they were loaded."""
+    torch.manual_seed(1)
+    loaded = {key: torch.rand_like(value) + 1 for key, value in Tiny().state_dict().items() if value.is_floating_point()}
+    seen = []
+    network = Tiny()
+    evaluator = SupervisedEvaluator(
+        torch.device("cpu"), DataLoader(rows(2, True), batch_size=2), network,
+        prepare_batch=PrepareBatchExtraInput({"text": "text"}), decollate=False,
+    )  # fmt: skip
+
+    def score(engine):
+        seen.append({key: value.clone() for key, value in network.state_dict().items()})
+        engine.state.metrics["dice"] = 0.5
+
+    evaluator.add_event_handler(Events.EPOCH_COMPLETED, score)
+    saver = BestCheckpoint(network, tmp_path / "model.pt", "dice")
+    saver.attach(evaluator)
+
+    class Loader:
+        def attach(self, engine):
+            engine.add_event_handler(Events.STARTED, lambda e: network.load_state_dict(loaded, strict=False))
+
+    handlers = [Loader(), ScoreFirst(evaluator, saver)]
+    engine = trainer(network=network, evaluate=evaluate, evaluator=evaluator, train_handlers=handlers, max_epochs=1)
+    engine.run()
+    assert [key for key, value in loaded.items() if not torch.equal(seen[0][key], value)] == []
+    assert saver.best == 0.5
 
 
 @pytest.mark.parametrize("evaluate", ["teacher", "both"])
