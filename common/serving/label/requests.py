@@ -11,11 +11,27 @@ from common.errors import UserError, user_error
 
 SENTENCE, LATERALITY, THRESHOLD = "text_prompt", "laterality", "threshold"
 CHOOSE = "choose"
+ANY = "*"  # among the hosts of a server: every address of its machine, written as numbers
 LONGEST = 5000  # characters of a sentence: more than a report has
+# of answers with a mask: what is written and can be read back
+EXTENSIONS = (".nii.gz", ".nii", ".nrrd", ".png")
+# what an inference looks at; of the rest, MONAI Label would put some into places of its own
+TAKEN = (
+    "model", "image", "device", "logging", "description", SENTENCE, LATERALITY, THRESHOLD, "result_extension",
+    "result_compress", "label_info", "save_label", "label_tag", "session",
+)  # fmt: skip
 _DEVICE = re.compile(r"[A-Za-z][\w .:()/-]{0,99}")
 _TAG = re.compile(r"\w[\w-]{0,63}")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _FREE = (SENTENCE, "label_info")  # the names that annotators give are written into objects, never parsed
+
+
+class NotThere(UserError):
+    """What is asked for is not there: answered with 404."""
+
+
+class Unavailable(UserError):
+    """The server cannot do it now, through no fault of the request: answered with 503, and nothing goes on."""
 
 
 def check_request(params: Any) -> None:
@@ -38,6 +54,11 @@ def check_request(params: Any) -> None:
     level = params.get("logging", "INFO")
     if not isinstance(level, str) or level.upper() not in _LEVELS:
         raise UserError(f"logging: is no level; write one of {', '.join(_LEVELS)}")
+    extension = params.get("result_extension")
+    if extension not in (None, "", *EXTENSIONS):
+        raise UserError(f"result_extension: is not written here; write one of {', '.join(EXTENSIONS)}")
+    if not isinstance(params.get("result_compress", False), bool):
+        raise UserError("result_compress: is neither true nor false; write one of them, or leave it out")
     threshold_of(params)
     sentence_of(params)
 
@@ -50,6 +71,9 @@ def check_values(params: Any) -> None:
     """
     if not isinstance(params, Mapping):
         raise UserError('params: is no object; write {"text_prompt": "...", "laterality": "patient"}')
+    for key, text in _texts(params):
+        if re.search(r"[\ud800-\udfff]", text):
+            raise UserError(f"{_shown(key)}: holds half a character (a lone surrogate); write it as UTF-8")
     # only at the top these are text that is never parsed as anything else
     free = {key: value for key, value in params.items() if key not in _FREE}
     for key, text in [*((str(key), str(key)) for key in params), *_texts(free)]:
@@ -79,7 +103,7 @@ def check_id(key: str, value: Any) -> None:
         not isinstance(value, str)
         or len(value.encode(errors="replace")) > 255  # of a file's name
         or value.startswith(".")
-        or re.search(r"[/\\\0]|\.\.", value)
+        or re.search(r"[/\\\x00-\x1f\x7f]|\.\.", value)
     ):
         raise UserError(f"{key}: names no image; write an id that /datastore lists, without folders")
 
@@ -166,7 +190,7 @@ def _texts(value: Any, key: str = "params") -> Iterator[tuple[str, str]]:
 
 
 def _shown(key: str) -> str:
-    return repr(key[:40]) if not key.isidentifier() else key
+    return ascii(key[:40]) if not key.isidentifier() else key
 
 
 # what was asked and answered, and whose picture it is, behind its key as Python or JSON writes a dictionary

@@ -13,7 +13,7 @@ pytest.importorskip("starlette")
 FORM = form({"params": "{}"})
 
 
-def ask(method, address, body=b"", kind="", host="server", origin=""):
+def ask(method, address, body=b"", kind="", host="server", origin="", hosts=("server",), **more):
     """(status, what the stub found as body, or the line of the refusal)."""
     from common.serving.label.gate import Gate
 
@@ -28,6 +28,7 @@ def ask(method, address, body=b"", kind="", host="server", origin=""):
     path, _, query = address.partition("?")
     headers = [(b"host", host.encode()), *([(b"content-type", kind.encode())] if kind else [])]
     headers += [(b"origin", origin.encode())] if origin else []
+    headers += [(key.replace("_", "-").encode(), value.encode()) for key, value in more.items()]
     scope = {
         "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode(),
         "headers": headers, "scheme": "http", "server": ("server", 80), "client": ("client", 1), "root_path": "",
@@ -41,7 +42,7 @@ def ask(method, address, body=b"", kind="", host="server", origin=""):
     async def send(message):
         sent.append(message)
 
-    asyncio.run(Gate(stub)(scope, receive, send))
+    asyncio.run(Gate(stub, hosts)(scope, receive, send))
     said = b"".join(message.get("body", b"") for message in sent[1:])
     return sent[0]["status"], said if sent[0]["status"] == 200 else json.loads(said)["detail"]
 
@@ -51,7 +52,7 @@ def test_what_is_taken_arrives_whole():
         ("POST", "/infer/ssa?image=scan1", form({"params": '{"text_prompt": "$", "laterality": "image"}'})),
         ("POST", "/train/ssa", (b'{"max_epochs": 2}', "application/json")),
         ("POST", "/train/ssa", (b"null", "")),
-        ("PUT", "/datastore/label?image=scan1&tag=final", form({"params": "{}"}, {"label": Path(__file__)})),
+        ("PUT", "/datastore/label?image=scan1&tag=final", form({"params": "{}"}, {"file": Path(__file__)})),
         ("GET", "/datastore/image?image=1.2.840.3", (b"", "")),
         ("DELETE", "/train/", (b"", "")),
     ):
@@ -67,6 +68,70 @@ def test_pages_of_other_addresses_are_refused():
     assert ask("POST", "/train/ssa", origin="http://server")[0] == 200
 
 
+def test_it_goes_by_its_own_names_alone():
+    """A page of another address may have its name lead here (DNS rebinding): then its origin is no stranger."""
+    for host in ("localhost", "localhost:8000", "127.0.0.1:1", "[::1]:8000", "LocalHost.", "server", "Server:80"):
+        assert ask("GET", "/info/", host=host)[0] == 200, host
+    no = "host: the server does not go by this name; start it with --allow-host NAME"
+    for host in (
+        "evil.example",
+        "evil.example:8000",
+        "192.168.0.7",
+        "",
+        "localhost.evil.example",
+        "localhost@evil",
+        "::1",
+    ):
+        assert ask("POST", "/train/ssa", host=host, origin=f"http://{host}") == (403, no), host
+    assert ask("GET", "/info/", host="server", hosts=()) == (403, no)
+    # listening everywhere: each address of the machine, and no name
+    for host, status in (("192.168.0.7:8000", 200), ("[fe80::1]", 200), ("evil.example", 403)):
+        assert ask("GET", "/info/", host=host, hosts=("*",))[0] == status
+
+
+def test_what_is_too_large_or_says_no_length_is_not_read():
+    assert ask("POST", "/infer/ssa", *FORM, content_length=str(2**29 + 1))[0] == 413
+    assert ask("POST", "/infer/ssa", *FORM, content_length="-1")[0] == 413
+    assert ask("PUT", "/datastore/image", *FORM, transfer_encoding="chunked")[0] == 411
+    assert ask("GET", "/info/", transfer_encoding="chunked")[0] == 200
+
+
+def test_files_with_labels():
+    for name, status in ((b"a.nii.gz", 200), (b"a.nrrd", 200), (b"label.bin", 200), (b"a.exe", 422), (b"a", 422)):
+        body, kind = form({}, {"label": Path(__file__)})
+        said = ask("PUT", "/datastore/label?image=a", body.replace(b"test_gate.py", name), kind)
+        assert said[0] == status, name
+    assert ask("POST", "/infer/ssa?image=a", body.replace(b"test_gate.py", b"a.nrrd"), kind) == (
+        422, "label: no model here starts from a mask; leave it out",
+    )  # fmt: skip
+
+
+def test_lines_that_a_client_makes_are_one_line():
+    from common.serving.label.gate import refused
+
+    assert json.loads(refused("a\nb\x00c\u2028d").body) == {"detail": "a b c d"}
+
+
+def test_answers_that_monai_label_calls_faults_of_the_server():
+    from starlette.exceptions import HTTPException
+
+    from common.serving.label.gate import answer_to_http, answer_to_types
+
+    for detail, status, line in (
+        ("Neither Image nor File not Session ID input is provided", 422, "image: none is given"),
+        ("DICOM SEG format is not supported in a non-DICOM datastore", 422, "output: dicom_seg is of studies behind"),
+        ("Failed to execute infer", 500, "Failed to execute infer"),
+    ):
+        answer = answer_to_http(HTTPException(500, detail))
+        assert answer.status_code == status
+        assert json.loads(answer.body)["detail"].startswith(line)
+    assert answer_to_http(HTTPException(401, "no", {"WWW-Authenticate": "Bearer"})).headers["www-authenticate"]
+    error = SimpleNamespace(
+        errors=lambda: [{"loc": ("query", "output"), "msg": "Input should be 'image'", "input": "x"}]
+    )
+    assert json.loads(answer_to_types(error).body) == {"detail": "output: Input should be 'image'; see /docs"}
+
+
 @pytest.mark.parametrize(
     ("method", "address", "status", "words"),
     [
@@ -78,7 +143,10 @@ def test_pages_of_other_addresses_are_refused():
         ("PUT", "/datastore/image?image=a%5Cb", 422, "image: names no image"),
         ("GET", "/datastore/image?image=%2Fetc%2Fpasswd", 422, "image: names no image"),
         ("GET", f"/datastore/image?image={'a' * 256}", 422, "image: names no image"),
-        ("POST", "/infer/ssa?image=common", 422, "image: no such image"),
+        ("GET", "/datastore/image?image=a%00b", 422, "image: names no image"),
+        ("GET", "/datastore/image?image=a%0Ab", 422, "image: names no image"),
+        ("PUT", "/session/?uncompress=true", 422, "uncompress: archives are not unpacked"),
+        ("POST", "/infer/ssa?image=common", 404, "image: no such image"),
         ("DELETE", "/session/..", 422, "address: holds"),
         ("PUT", "/model/ssa", 405, "model: "),
         ("DELETE", "/model/ssa", 405, "model: "),
@@ -113,9 +181,8 @@ CODE = json.dumps({"device": "$import os"})
 def test_no_way_of_writing_a_value_gets_around_the_check(method, address, body, kind):
     if kind is None:
         kind = "Multipart/Form-Data; boundary=" + body.split(b"\r\n")[0].decode()[2:]
-    for host in ("server", "server/x?y"):
-        status, line = ask(method, address, body, kind, host)
-        assert (status, line) == (422, f"device: {NOT_TAKEN}")
+    assert ask(method, address, body, kind) == (422, f"device: {NOT_TAKEN}")
+    assert ask(method, address, body, kind, "server/x?y")[0] == 403
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x"])
@@ -151,5 +218,11 @@ def test_what_is_not_there_is_said_in_one_line_and_faults_of_the_program_are_not
     ):  # fmt: skip
         answer = answer_to(error)
         assert (answer.status_code, json.loads(answer.body)) == (status, {"detail": line})
+    from common.serving.label.requests import NotThere, Unavailable
+
+    assert answer_to(NotThere("image: no such image")).status_code == 404
+    assert answer_to(Unavailable("model.pt: is not there")).status_code == 503
+    assert answer_to(AssertionError("ZIP archive was not created, nothing to include")).status_code == 404
+    assert answer_to(AssertionError()) is None
     assert answer_to(Fault("INFERENCE_ERROR", "out of memory")) is None
     assert answer_to(ZeroDivisionError()) is None

@@ -13,7 +13,8 @@ CODE = ("$import antigravity", "$from os import getcwd as torch", "%x.json", "@d
 def test_what_clients_send_is_taken():
     check_request({
         "text_prompt": "$import os", "laterality": "patient", "threshold": 0.3, "device": ["cpu"], "logging": "info",
-        "model_filename": ["model.pt"], "result_extension": ".nrrd", "label_info": [{"name": "$lesion"}],
+        "model_filename": ["model.pt"], "result_extension": ".nrrd",
+        "result_compress": False, "label_info": [{"name": "$lesion"}],
     })  # fmt: skip
     check_training({"model": "ssa", "device": "NVIDIA H100 80GB HBM3:0", "max_epochs": 3, "val_split": 0.2,
                     "gpus": "0,1", "tracking": ["None", "mlflow"]})  # fmt: skip
@@ -50,6 +51,12 @@ def test_no_value_but_a_sentence_may_look_like_code(key, code):
         ({"label_tag": ""}, "label_tag: is no tag"),
         ({"label_tag": ["final"]}, "label_tag: is no tag"),
         ({"image": "scan1"}, "image: is no parameter"),
+        ({"result_extension": ".exe"}, r"result_extension: is not written here; write one of \.nii\.gz, \.nii"),
+        ({"result_extension": "/../../x.png"}, "result_extension: is not written"),
+        ({"result_extension": [".png"]}, "result_extension: is not written"),
+        ({"result_compress": "yes"}, "result_compress: is neither"),
+        ({"text_prompt": "left\ud800 lung", "laterality": "image"}, "text_prompt: holds half a character"),
+        ({"\udfff": 1}, "holds half a character"),
         ({"deep": {"text_prompt": "$import os"}}, r"text_prompt: a value that starts with \$"),
     ],
 )
