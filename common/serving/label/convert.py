@@ -5,10 +5,11 @@ MONAI Label keeps a series as ``<series>.nii.gz`` beside the folder ``<series>``
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from common.files import sha256_of
 from common.images import Algorithm, read_image, to_display, to_stored, write_seg
 from common.images.meta import shown
 from common.images.orientation import mask_display
-from common.serving.label.steps import source_of
+from common.serving.label.series import affine_of, masks_on, volume_of
+from common.serving.label.steps import series_of, source_of
+
+_READ = (".nii", ".nii.gz", ".png")  # of labels that our reader reads; ITK reads the others
 
 
 def dicom_to_nifti(series_dir: str, is_seg: bool = False) -> str:
-    """A series of one image, or a segmentation, as a NIfTI file (W, H, 1) in the image's stored grid.
+    """A series, or a segmentation, as a NIfTI file (W, H, N) in the image's stored grid; N is 1 of a radiograph.
 
     The image has the grey values that networks get, 0..1, and its orientation, where the DICOM file tells one.
 
@@ -36,28 +40,69 @@ def dicom_to_nifti(series_dir: str, is_seg: bool = False) -> str:
         The path of a new file.
 
     Raises:
-        UserError: the series has several images, or they cannot be read.
+        UserError: the series has several images that are no stack, or they cannot be read.
     """
     import nibabel
 
-    source = source_of(series_dir)
+    folder = Path(series_dir)
     if is_seg:
-        # in the image's stored grid, which is what a file without orientation means
-        values, affine, told = mask_of_seg(source).T.astype(np.uint8), np.eye(4), False
+        source = source_of(series_dir)
+        slices = series_of(_segmented(source, folder))
+        if slices:
+            values = np.stack([mask.T for mask in masks_of_seg(source, slices)], axis=-1).astype(np.uint8)
+            affine, told = affine_of(slices), True
+        else:
+            # in the image's stored grid, which is what a file without orientation means
+            values, affine, told = mask_of_seg(source).T.astype(np.uint8)[..., None], np.eye(4), False
+    elif slices := series_of(series_dir):
+        (values, affine), told = volume_of(slices), True
     else:
-        values, meta = read_image(source)
-        affine, told = np.asarray(meta["affine"], float), bool(meta["orientation_source"])
-    image = nibabel.Nifti1Image(values[..., None], affine)
+        pixels, meta = read_image(source_of(series_dir))
+        values, affine, told = pixels[..., None], np.asarray(meta["affine"], float), bool(meta["orientation_source"])
+    image = nibabel.Nifti1Image(values, affine)
     image.header.set_xyzt_units("mm")
     for set_code in (image.set_sform, image.set_qform):
         set_code(affine, code=1 if told else 0)
-    folder = Path(series_dir)
     path = Path(tempfile.mkdtemp()) / f"{folder.name}.nii.gz"
     if folder.is_dir() and not is_seg:
         # the first answer is made from this file: beside it stands, as later beside its copy, the series
         (path.parent / folder.name).symlink_to(folder.resolve(), target_is_directory=True)
     image.to_filename(path)
     return str(path)
+
+
+def _segmented(seg: Path, folder: Path) -> Path:
+    """The folder of the series that a segmentation is of, where MONAI Label keeps it; else the segmentation."""
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(seg, stop_before_pixels=True)
+        series = str(dataset.ReferencedSeriesSequence[0].SeriesInstanceUID)
+    except Exception:  # pydicom meets damage with exceptions of every kind; its pixels are read next
+        return seg
+    # beside the folder labels, in which it lies as final/<label>
+    there = folder.resolve().parents[2] / series
+    return there if there.is_dir() else seg
+
+
+def masks_of_seg(path: Path, slices: Sequence[Path]) -> list[np.ndarray]:
+    """For each slice of a series (rows, columns) bool of its DICOM Segmentation: where any of its segments is.
+
+    Raises:
+        UserError: it is none, or another series'.
+    """
+    import highdicom
+    import pydicom
+
+    uids = [str(pydicom.dcmread(one, stop_before_pixels=True).SOPInstanceUID) for one in slices]
+    try:
+        seg = highdicom.seg.segread(path)
+        frames = seg.get_pixels_by_source_instance(
+            uids, ignore_spatial_locations=True, assert_missing_frames_are_empty=True
+        )
+    except Exception as error:  # highdicom meets damage with exceptions of every kind
+        raise UserError(f"{shown(path.name)}: no segmentation of the series; submit the label again") from error
+    return list((frames > 0).any(axis=-1))
 
 
 def mask_of_seg(path: Path) -> np.ndarray:
@@ -87,7 +132,7 @@ def nifti_to_dicom_seg(
     use_itk: bool = True,
     by_person: bool = False,
 ) -> str:
-    """A mask as DICOM Segmentation of the series' image.
+    """A mask as DICOM Segmentation of the series' image, or of its slices.
 
     Args:
         series_dir: folder of the series, or a file.
@@ -103,8 +148,12 @@ def nifti_to_dicom_seg(
     Raises:
         UserError: the image does not allow it, or the mask is another's.
     """
-    source = source_of(series_dir)
-    mask = _mask_on(label, read_image(source)[1])
+    sources = series_of(series_dir)
+    if sources:
+        masks = masks_on(_readable(label), sources)
+    else:
+        sources = [source_of(series_dir)]
+        masks = [mask_on(label, read_image(sources[0])[1])]
     info = label_info[0] if label_info and isinstance(label_info[0], Mapping) else {}
     served = _served(str(info.get("model_name") or ""))
     if served is None and not by_person:
@@ -112,26 +161,65 @@ def nifti_to_dicom_seg(
     path = Path(tempfile.mkdtemp()) / "segmentation.dcm"
     algorithm = served or Algorithm("drawn in a viewer", __version__, "none")
     write_seg(
-        path, [source], [mask], fractional=False, algorithm=algorithm,
+        path, sources, masks, fractional=False, algorithm=algorithm,
         label=str(info.get("name") or "lesion")[:64],
         by="AUTOMATIC" if not by_person else "SEMIAUTOMATIC" if served else "MANUAL",
     )  # fmt: skip
     return str(path)
 
 
-def _mask_on(label: str, image: dict[str, Any]) -> np.ndarray:
-    """(rows, columns) bool of a mask in the stored grid of its image, where it lies as training lays it."""
+def submitted(save: Callable[..., str]) -> Callable[..., str]:
+    """MONAI Label's keeping of labels in a folder of studies: what cannot be learnt from is refused at once.
+
+    Labels in formats that only ITK reads (3D Slicer's NRRD) become NIfTI.
+    """
+
+    @functools.wraps(save)
+    def checked(datastore: Any, image_id: str, label_filename: str, *args: Any, **kwargs: Any) -> str:
+        from monailabel.datastore.local import LocalDatastore
+
+        image = datastore.get_image_uri(image_id) if type(datastore) is LocalDatastore else ""
+        if image:
+            label_filename = str(_readable(label_filename))
+            mask_on(label_filename, read_image(image)[1])
+        return save(datastore, image_id, label_filename, *args, **kwargs)
+
+    return checked
+
+
+def _readable(label: str) -> Path:
+    """The label in a format that our reader reads.
+
+    Raises:
+        UserError: ITK does not read it either.
+    """
     import SimpleITK
 
     path = Path(label)
-    if not path.name.endswith((".nii", ".nii.gz", ".png")):
-        # ITK's formats know an orientation, which NIfTI keeps
-        path = Path(tempfile.mkdtemp()) / "label.nii.gz"
+    if path.name.endswith(_READ):
+        return path
+    # ITK's formats know an orientation, which NIfTI keeps
+    path = Path(tempfile.mkdtemp()) / "label.nii.gz"
+    try:
         SimpleITK.WriteImage(SimpleITK.ReadImage(label), str(path))
-    pixels, own = read_image(path)
-    # of an image that knows no orientation, the pixels' order is all there is
-    way = mask_display(own, image) if image["orientation_source"] else image["display"]
-    mask = to_stored(to_display(pixels > 0, way), image["display"]).T
+    except RuntimeError as error:
+        raise UserError("label: cannot be read; write it again as .nii.gz or .nrrd") from error
+    return path
+
+
+def mask_on(label: str, image: dict[str, Any]) -> np.ndarray:
+    """(rows, columns) bool of a mask in the stored grid of its image, where it lies as training lays it.
+
+    Raises:
+        UserError: it cannot be read, or is of another size.
+    """
+    path = _readable(label)
+    try:
+        pixels, own = read_image(path)
+    except UserError as error:
+        reason = str(error).removeprefix(f"{shown(path)}: ").removeprefix(f"{path}: ")
+        raise UserError(f"label: {reason}") from error
+    mask = to_stored(to_display(pixels > 0, mask_display(own, image)), image["display"]).T
     columns, rows = (int(size) for size in image["spatial_shape"])
     if mask.shape != (rows, columns):
         size = " x ".join(map(str, mask.shape[::-1]))

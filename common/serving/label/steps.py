@@ -24,7 +24,8 @@ from common.images.reader import format_of
 from common.prompts import Findings, parse
 from common.prompts.zones import count_of_mask, zones_of_mask
 from common.runtime.model import Segmentation, kind_of
-from common.serving.label.requests import LATERALITY, SENTENCE, sentence_of, threshold_of
+from common.serving.label.requests import LATERALITY, SENTENCE, NotThere, sentence_of, threshold_of
+from common.serving.label.series import slices_of
 
 ASKED, PICTURE, RESULT = "asked", "displayed", "result"
 _UID = re.compile(r"[0-9]+(\.[0-9]+)+")
@@ -53,19 +54,31 @@ def source_of(path: str | Path) -> Path:
     Raises:
         UserError: the series has several images.
     """
+    files = files_of(path)
+    if len(files) > 1:
+        raise UserError(f"{shown(files[0].parent.name)}: a series of {len(files)} images, where one is looked at")
+    return files[0] if files else Path(path)
+
+
+def series_of(path: str | Path) -> list[Path]:
+    """The slices of a series of several, in order; none of one image.
+
+    Raises:
+        UserError: it has several images that are no stack of CT slices.
+    """
+    files = files_of(path)
+    return slices_of(files) if len(files) > 1 else []
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """The DICOM files of the series that an image stands for; none if it stands for itself."""
     path = Path(path)
     folder = path
     if not path.is_dir():
         folder = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii"))
         if not _UID.fullmatch(folder.name) or not folder.is_dir():
-            return path
-    files = sorted(file for file in folder.iterdir() if file.is_file())
-    if len(files) > 1:
-        raise UserError(
-            f"{shown(folder.name)}: a series of {len(files)} images, of which one is segmented at a time here; "
-            "segment the series with python -m tools segment"
-        )
-    return files[0] if files else path
+            return []
+    return sorted(file for file in folder.iterdir() if file.is_file())
 
 
 class SourceImaged(MapTransform):
@@ -116,7 +129,7 @@ class CheckRequestd(MapTransform):
         for key in self.key_iterator(d):
             if not str(d[key]):
                 # what MONAI Label makes of an id it does not know
-                raise UserError("image: no such image; write an id that /datastore lists")
+                raise NotThere("image: no such image; write an id that /datastore lists")
             path = source_of(d[key])
             try:
                 format_of(path)

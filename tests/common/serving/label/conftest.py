@@ -114,6 +114,21 @@ def write_ct(path: Path, picture: np.ndarray) -> None:
     dataset.save_as(path, enforce_file_format=True)
 
 
+def write_series(folder: Path, places: tuple[float, ...]) -> Path:
+    """CT slices of one series at places along the body, each another phantom; the files' names are in no order."""
+    folder.mkdir(parents=True)
+    for number, place in enumerate(places):
+        path = folder / f"1.2.{(7 * number + 3) % 11}.dcm"
+        write_ct(path, phantoms.draw(2 + number, 96).image[:, :WIDTH])
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = (
+            f"1.2.826.0.1.3680043.8.498.7.1.{number}"
+        )
+        dataset.ImagePositionPatient, dataset.InstanceNumber = [-20, -30, place], len(places) - number
+        dataset.save_as(path)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def studies(tmp_path_factory):
     return write_studies(tmp_path_factory.mktemp("studies") / "images")

@@ -58,7 +58,7 @@ def test_a_file_that_knows_no_orientation_gets_none(series):
 def test_several_images_are_refused(series):
     folder = series("ct")
     shutil.copy(folder / "1.2.3.dcm", folder / "1.2.4.dcm")
-    with pytest.raises(UserError, match="a series of 2 images, of which one is segmented at a time"):
+    with pytest.raises(UserError, match="a series of 2 images, of which 1 are no slices of one CT stack; segment it"):
         dicom_to_nifti(str(folder))
 
 
@@ -114,6 +114,23 @@ def test_a_label_that_stands_otherwise_than_its_image_is_turned_to_it(series, ap
         path = nifti_to_dicom_seg(str(folder), str(tmp_path / name), None)
         pixels = highdicom.seg.segread(path).get_pixels_by_source_instance([uid])[0, ..., 0]
         assert np.array_equal(pixels > 0, MASK), name
+
+
+@pytest.mark.parametrize("axes", ["LPS", "RPS", "LAS", "RAS"])
+def test_an_image_without_orientation_is_a_plain_picture_to_labels_that_have_one(series, app, tmp_path, axes):
+    """As ITK and 3D Slicer load it: columns to the left, rows to the back; and as training lays the label."""
+    folder = series("dx")
+    dataset = pydicom.dcmread(folder / "1.2.3.dcm")
+    del dataset.PatientOrientation
+    dataset.save_as(folder / "1.2.3.dcm")
+    source = read_image(folder / "1.2.3.dcm")[1]
+    assert source["orientation_source"] == ""
+    drawn = SimpleITK.GetImageFromArray(MASK[None].astype(np.uint8))  # LPS, as a viewer has it
+    SimpleITK.WriteImage(SimpleITK.DICOMOrient(drawn, axes), str(tmp_path / "label.nii.gz"))
+    path = nifti_to_dicom_seg(str(folder), str(tmp_path / "label.nii.gz"), None)
+    uid = str(pydicom.dcmread(folder / "1.2.3.dcm").SOPInstanceUID)
+    assert np.array_equal(highdicom.seg.segread(path).get_pixels_by_source_instance([uid])[0, ..., 0] > 0, MASK)
+    assert np.array_equal(read_mask(tmp_path / "label.nii.gz", source), MASK)  # displayed as it is stored
 
 
 def test_who_drew_it_is_said(series, app, tmp_path):
