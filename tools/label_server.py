@@ -15,6 +15,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine only)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (8000)")
     parser.add_argument(
+        "--allow-host", nargs="+", default=[], metavar="NAME", help="more names by which it is asked, such as a proxy's"
+    )
+    parser.add_argument(
         "--work", type=Path, help="folder for the server's own files (~/.cache/chest-refseg/label-server-PORT)"
     )
     parser.add_argument("--overlay", nargs="+", default=[], help="configurations on top of the bundles', such as demo")
@@ -39,6 +42,7 @@ def main(args: argparse.Namespace) -> None:
     start(
         Settings(
             bundles=args.bundles, studies=studies, work=work.resolve(), host=args.host, port=args.port,
+            names=args.allow_host,
             overlays=args.overlay, override=settings(args.set, files), modalities=args.modality, scoring=args.scoring,
         )
     )  # fmt: skip

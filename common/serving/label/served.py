@@ -68,6 +68,10 @@ def serve(bundle: str, app: Path, overlays: Sequence[str] = (), override: Mappin
     configs = folder / "configs"
     configs.mkdir(parents=True)
     (folder / "models").symlink_to(model.parent, target_is_directory=True)
+    # the copy is made anew at each start; what was trained stays on record
+    runs = (app.parent / "runs" / name).resolve()
+    runs.mkdir(parents=True, exist_ok=True)
+    (folder / "runs").symlink_to(runs, target_is_directory=True)
     write_json(configs / "metadata.json", own.metadata)
     for file in ("multi_gpu_train.json", "logging.conf"):
         shutil.copyfile(source / "configs" / file, configs / file)

@@ -15,7 +15,7 @@ from common.images import read_image, read_mask, to_stored, write_mask
 from common.serving.label import check
 from tools.__main__ import main
 
-from .conftest import needs_monai_label, write_studies
+from .conftest import needs_monai_label, write_series, write_studies
 
 requests = pytest.importorskip("requests", reason="MONAI Label's environment (make test-label) has it")
 
@@ -94,3 +94,73 @@ def test_ct_slices_refusals_and_learning_from_segmentations_of_the_store(bundles
             for path in labels:
                 image = "cr" if uids["cr"] in path.name else "dx"
                 assert np.array_equal(read_mask(path, read_image(studies[image])[1]), DRAWN)
+
+
+def test_a_ct_series_slice_by_slice_as_ohif_asks_for_it(bundles, tmp_path):
+    """The requests are those of OHIF's extension in MONAI Label: NRRD, and labels as bytes without a header."""
+    import nrrd
+
+    served = str(shutil.copytree(bundles["bright_ct"], tmp_path / "bright_ct"))
+    slices = sorted(
+        write_series(tmp_path / "series", (40.0, 42.5, 45.0)).iterdir(),
+        key=lambda path: pydicom.dcmread(path).ImagePositionPatient[2],
+    )
+    uids = [str(pydicom.dcmread(path).SOPInstanceUID) for path in slices]
+    uid = str(pydicom.dcmread(slices[0]).SeriesInstanceUID)
+    study = str(pydicom.dcmread(slices[0]).StudyInstanceUID)
+    model = common.load(served, device="cpu")
+    wanted = np.stack([model(path, check.SENTENCE, check.LATERALITY).mask for path in slices])
+    assert 0 < wanted.mean() < 1
+    asked = {"text_prompt": check.SENTENCE, "laterality": check.LATERALITY}
+    with check.orthanc(tmp_path / "orthanc") as pacs:
+        push = ["storescu", "-aec", "ORTHANC", "127.0.0.1", str(pacs.port)]
+        subprocess.run([*push, *map(str, slices)], check=True)
+        with check.label_server(tmp_path / "server", pacs.web, [served]) as url:
+
+            def infer(image, output, **params):
+                place = f"{url}/infer/bright_ct?image={image}&output={output}"
+                return requests.post(place, data={"params": json.dumps(asked | params)}, timeout=300)
+
+            for image in ("1.2.3.4.5", "scan1", "1.2..3"):
+                answer = infer(image, "json")
+                assert answer.status_code == (422 if ".." in image else 404)
+                assert answer.json()["detail"].startswith("image: ")
+            ohif = {"result_extension": ".nrrd", "result_dtype": "uint8", "result_compress": False}
+            (tmp_path / "a.nrrd").write_bytes(infer(uid, "image", **ohif, restore_label_idx=False).content)
+            volume, header = nrrd.read(str(tmp_path / "a.nrrd"))
+            assert np.array_equal(volume.transpose(2, 1, 0) > 0, wanted)
+            # LPS
+            assert np.allclose(header["space origin"], pydicom.dcmread(slices[0]).ImagePositionPatient)
+            assert np.allclose(header["space directions"], np.diag([0.5, 0.5, 2.5]))
+            said = infer(uid, "json").json()
+            assert said["slices"] == {"number": 3, "marked": int(wanted.any(axis=(1, 2)).sum())}
+            assert said["mask"]["pixels"] == wanted.sum()
+            (tmp_path / "seg.dcm").write_bytes(infer(uid, "dicom_seg", label_info=INFO).content)
+            seg = highdicom.seg.segread(tmp_path / "seg.dcm")
+            frames = seg.get_pixels_by_source_instance(uids, assert_missing_frames_are_empty=True)
+            assert np.array_equal(frames[..., 0] > 0, wanted)
+            # an annotator's correction: bytes in the order of the volume's columns, rows, slices
+            drawn = np.zeros_like(wanted)
+            drawn[1, 20:50, 10:30] = True
+            place = f"{url}/datastore/label?image={uid}"
+            info = {"params": json.dumps({"label_info": INFO})}
+            answer = requests.put(place, data=info, files={"label": ("label.bin", b"short")}, timeout=300)
+            assert answer.status_code == 422
+            assert answer.json()["detail"].startswith("label: has 5 bytes")
+            label = ("label.bin", drawn.astype(np.uint8).tobytes())
+            answer = requests.put(place, data=info, files={"label": label}, timeout=300)
+            assert answer.status_code == 200, answer.text
+            (stored,) = pacs.series(study, "SEG")
+            (tmp_path / "stored.dcm").write_bytes(check._wado(pacs, study, stored))
+            seg = highdicom.seg.segread(tmp_path / "stored.dcm")
+            frames = seg.get_pixels_by_source_instance(uids, assert_missing_frames_are_empty=True)
+            assert np.array_equal(frames[..., 0] > 0, drawn)
+            assert list((tmp_path / "server" / "work" / "tmp").iterdir()) == []
+        # another server, which knows the label from the store alone, learns from its slices
+        with check.label_server(tmp_path / "second", pacs.web, [served]) as url:
+            answer = requests.post(
+                f"{url}/train/bright_ct?run_sync=true", json={"max_epochs": 1, "val_split": 0.5}, timeout=500
+            )
+            # one series is on one side, whole
+            assert answer.status_code == 422
+            assert answer.json()["detail"].startswith("labels: 0 to train on and 3 to validate with")

@@ -4,7 +4,10 @@ import hashlib
 import json
 import os
 import shutil
+import socket
+import subprocess
 import sys
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +17,11 @@ import pytest
 from PIL import Image
 
 import common
+from common.bundle import bundle_folder
 from common.images import read_image, to_stored, write_mask
+from common.serving.package import package
 
-from .conftest import Server, needs_monai_label
+from .conftest import ROOT, Server, form, needs_monai_label
 
 # a server takes a minute to start on a busy machine, and so does each training
 pytestmark = [pytest.mark.label, pytest.mark.timeout(1800)]
@@ -34,9 +39,16 @@ def trap(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundles(bundles, tmp_path_factory):
-    """Copies, since one of them is trained."""
+    """Two archives of ``tools package``, unpacked, and a folder; one of them is trained."""
     root = tmp_path_factory.mktemp("server_bundles")
-    return {name: Path(shutil.copytree(folder, root / name)) for name, folder in bundles.items()}
+    for name in ("ssa", "unet"):
+        source = Path(shutil.copytree(bundles[name], root / "source" / name))
+        shutil.copytree(bundle_folder(name) / "docs", source / "docs")
+        shutil.copyfile(bundle_folder(name) / "LICENSE", source / "LICENSE")
+        with zipfile.ZipFile(package(source, root / f"{name}.zip").archive) as archive:
+            archive.extractall(root / f"unpacked-{name}")
+    unpacked = {name: root / f"unpacked-{name}" / name for name in ("ssa", "unet")}
+    return unpacked | {"bright_ct": Path(shutil.copytree(bundles["bright_ct"], root / "bright_ct"))}
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +157,152 @@ def test_refusals_are_422_and_one_line(server, model, image, params, words):
     assert str(server.work) not in said["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "params", "status", "words"),
+    [
+        ("/infer/ssa?output=json", {}, 422, "image: none is given"),
+        ("/infer/ssa?image=nobody", {}, 404, "image: no such image"),
+        ("/infer/ssa?image=..%2Fdx", {}, 422, "image: names no image"),
+        ("/infer/ssa?image=dx%00", {}, 422, "image: names no image"),
+        ("/infer/nobody?image=dx", {}, 404, "There is no model 'nobody'"),
+        ("/infer/ssa?image=dx&output=bogus", {}, 422, "output: "),
+        ("/infer/ssa?image=dx&output=dicom_seg", ASKED, 422, "output: dicom_seg is of studies behind a DICOMweb"),
+        ("/infer/ssa?image=dx", ASKED | {"result_extension": ".exe"}, 422, "result_extension: is not written here"),
+        ("/infer/ssa?image=dx", ASKED | {"device": "tpu"}, 422, "device: is not there; write one of cpu"),
+        ("/infer/ssa?image=dx", ASKED | {"text_prompt": "left\x00lung\n\x1b[31m"}, 422, "text_prompt: "),
+        ("/infer/ssa?image=dx", '{"text_prompt": "\\ud800", "laterality": "image"}', 422, "text_prompt: holds half"),
+        ("/infer/ssa?image=dx", ASKED | {"text_prompt": "x" * 100_000}, 422, "text_prompt: has 100000 characters"),
+        ("/infer/ssa?image=dx", ASKED | {"text_prompt": {"a": 1}}, 422, "text_prompt: is no text"),
+        ("/infer/ssa?image=dx", ASKED | {"laterality": 1}, 422, "laterality: whose left"),
+        ("/infer/ssa?image=dx", ASKED | {"threshold": "0.5"}, 422, "threshold: is no probability"),
+        ("/infer/ssa?image=dx", '{"threshold": NaN}', 422, "threshold: is no probability"),
+        ("/infer/ssa?image=dx", "[" * 100_000, 422, "params: is no JSON"),
+    ],
+)
+def test_faults_of_the_request_are_4xx_and_one_line(server, path, params, status, words):
+    body, kind = form({"params": params if isinstance(params, str) else json.dumps(params)})
+    got, data, _ = server.ask(path, body, {"Content-Type": kind})
+    assert got == status, data[:500]
+    line = json.loads(data)["detail"]
+    assert words in line
+    assert "\n" not in line
+    assert "\x00" not in line
+    assert str(server.work) not in line
+
+
+def test_faults_of_other_addresses(server, tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"half of an upload")
+    body, kind = form({"params": "{}"}, {"label": tmp_path / "a.nii.gz"})
+    for method, path, data, headers, status, words in (
+        ("PUT", "/datastore/label?image=dx", body, {"Content-Type": kind}, 422, "label: "),
+        ("PUT", "/datastore/label?image=nobody", body, {"Content-Type": kind}, 404, "nobody not found"),
+        ("GET", "/datastore/dataset", None, {}, 404, "labels: there is none yet"),
+        ("GET", "/datastore/image?image=nobody", None, {}, 404, "NOT Found"),
+        ("GET", "/info/", None, {"Host": "evil.example"}, 403, "host: the server does not go by this name"),
+        ("POST", "/train/nobody", b"{}", {}, 404, "There is no model"),
+        ("POST", "/scoring/nobody?run_sync=true", b"{}", {}, 404, "no such scoring method"),
+        ("POST", "/activelearning/nobody", b"{}", {}, 404, "no such strategy"),
+    ):
+        if method == "POST":
+            headers = {"Content-Type": "application/json"}
+            path += "" if "?" in path else "?run_sync=true"
+        got, answer, _ = server.ask(path, data, headers, method)
+        assert got == status, (path, answer[:500])
+        assert words in json.loads(answer)["detail"], path
+    _, said = server.infer("ssa", "dx", ASKED)
+    assert said["prompt"]["used"] == "given"
+
+
+def test_what_monai_label_would_look_at_besides_gets_nowhere(server):
+    foreign = {"skip_writer": True, "result_write_to_file": False, "image_path": "/etc/passwd", "centroids": [1]}
+    foreign |= {
+        "latencies": 1,
+        "pred": 1,
+        "asked": 1,
+        "kind": "polyp",
+        "labels": 1,
+        "roi_size": "x",
+        "client_id": "user-x",
+    }
+    assert server.infer("ssa", "dx", ASKED | foreign)[1]["mask"] == server.infer("ssa", "dx", ASKED)[1]["mask"]
+
+
+def test_an_upload_that_is_broken_off_harms_nobody(server):
+    host = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host[0], int(host[1]))) as client:
+        head = "PUT /datastore/image?image=half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
+        client.sendall((head + "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n").encode())
+    assert server.infer("ssa", "dx", ASKED)[0] == 200
+    assert "half" not in server.get("/datastore/?output=all")["objects"]
+
+
+def test_a_second_server_leaves_the_first_alone(server, bundles, studies):
+    port = server.url.rsplit(":", 1)[1]
+    command = [sys.executable, "-m", "tools", "label-server", "--bundles", str(bundles["ssa"]), "--studies", "."]
+    for more, words in (
+        (["--work", str(server.work)], "another label server uses it; stop that one, or give another --port or --work"),
+        (["--work", str(server.work.with_name("second"))], "cannot be listened on (Address already in use)"),
+    ):
+        done = subprocess.run([*command, "--port", port, *more], capture_output=True, text=True, cwd=ROOT, timeout=600)
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: ")
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert server.infer("ssa", "dx", ASKED)[0] == 200
+
+
+def test_the_client_of_3d_slicer(server, models, studies, tmp_path):
+    """MONAI Label's own client class is the file that Slicer's module has; the parameters are what its table gives."""
+    import nrrd
+    from monailabel.client import MONAILabelClient
+
+    client = MONAILabelClient(server.url, tmpdir=str(tmp_path), client_id="user-slicer")
+    config = client.info()["models"]["ssa"]["config"]
+    assert (config["text_prompt"], config["laterality"][0]) == ("", "choose")
+    # getParamsFromConfig sends of a list its first, which the combo box has put there; of the rest the table's value
+    params = {key: value[0] if isinstance(value, list) else value for key, value in config.items()}
+    params |= ASKED | {"result_extension": ".nrrd", "result_dtype": "uint8"}
+    wanted = models["ssa"](studies["dx"], ASKED["text_prompt"], "patient").mask
+    file, said = client.infer("ssa", "dx", params)
+    assert np.array_equal(nrrd.read(file)[0][..., 0].T > 0, wanted)
+    assert said["label_names"] == {"lesion": 1}
+    # a file of the user's own, which is no image of the studies: a session
+    session = client.create_session(str(studies["nii"]))["session_id"]
+    file, said = client.infer("ssa", "nii of mine", dict(params), session_id=session)
+    mine = models["ssa"](studies["nii"], ASKED["text_prompt"], "patient").mask
+    assert np.array_equal(nrrd.read(file)[0][..., 0].T > 0, mine)
+    client.remove_session(session)
+    # Submit Label: what Slicer saves, in its own format
+    client.upload_image(str(studies["nii"]), "mine")
+    assert client.save_label("mine", file, params={"label_info": [{"name": "lesion", "idx": 1}]})
+    (label,) = (studies["dx"].parent / "labels" / "final").glob("mine.*")
+    assert label.name == "mine.nii.gz"
+    assert np.array_equal(nibabel.load(label).get_fdata()[..., 0].T > 0, mine)
+    for path in ("/datastore/label?id=mine&tag=final", "/datastore/image?id=mine"):
+        assert server.ask(path, method="DELETE")[0] == 200
+    # a refusal is the line, which Slicer shows
+    with pytest.raises(Exception) as raised:
+        client.infer("ssa", "dx", params | {"laterality": "choose"})
+    assert "laterality: whose left does the sentence mean?" in raised.value.msg
+
+
+def test_without_its_weights_a_bundle_answers_nothing(server, bundles):
+    model = bundles["ssa"] / "models" / "model.pt"
+    line = "ssa/models/model.pt: is not there; put the weights back, or train the bundle"
+    model.rename(model.with_suffix(".away"))
+    try:
+        assert server.infer("ssa", "dx", ASKED) == (503, {"detail": line})
+        for path in ("/scoring/ssa", "/batch/infer/ssa"):
+            assert server.post(f"{path}?run_sync=true", ASKED) == (503, {"detail": line})
+            assert server.post(path, ASKED)[0] == 200
+            task = server.finished(path.removesuffix("ssa"))
+            assert task["status"] == "ERROR"
+            assert task["details"][-1] == f"error: {line}"
+    finally:
+        model.with_suffix(".away").rename(model)
+    assert server.infer("ssa", "dx", ASKED)[0] == 200
+
+
 CODE = ["$import pwned", "$from os import getcwd as torch", "%x.json", "@device", '$__import__("pwned")',
         '$__import__("os").system("touch ran")']  # fmt: skip
 
@@ -249,6 +407,12 @@ def test_corrections_train_the_model_and_only_a_better_one_takes_its_place(serve
     status, said = server.infer("ssa", "dx", ASKED)
     now = common.load(bundles["ssa"], device="cpu")(studies["dx"], ASKED["text_prompt"], "patient").mask
     assert said["mask"]["pixels"] == now.sum() != before["dx"].mask.sum()
+
+
+def test_nothing_of_a_request_or_a_task_is_left(server):
+    """After all that was asked here, with and without success."""
+    assert list((server.work / "tmp").iterdir()) == []
+    assert list((server.work / "runs" / "ssa").iterdir())
 
 
 def test_no_log_holds_a_sentence(server):
