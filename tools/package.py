@@ -15,6 +15,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overlay", nargs="+", default=[], help="configurations to merge in, such as paper")
     parser.add_argument("--weights", help="other weights than models/model.pt")
     parser.add_argument("--wheelhouse", action="store_true", help="add the wheels of all packages (pip fetches them)")
+    parser.add_argument(
+        "--torch", default="", metavar="VERSION",
+        help="build in the wheelhouse: 2.13.0 the index's own (for Linux CUDA's), 2.13.0+cpu (the one installed here)",
+    )  # fmt: skip
     add_settings(parser)
 
 
@@ -31,7 +35,7 @@ def main(args: argparse.Namespace) -> None:
         override["weights"] = args.weights
     metadata = Processing(folder, args.overlay, **override).metadata
     archive = args.output or Path(f"{metadata['name']}-{metadata['version']}.zip")
-    packed = package(folder, archive, args.overlay, override, args.wheelhouse)
+    packed = package(folder, archive, args.overlay, override, args.wheelhouse, args.torch)
     size = packed.archive.stat().st_size / 2**20
-    wheels = "all wheels" if args.wheelhouse else "this package's wheel"
+    wheels = f"all wheels (torch {packed.packages['torch']})" if args.wheelhouse else "this package's wheel"
     print(f"{packed.archive}: {size:.0f} MiB; {packed.bundle}, {wheels}, a lock of {len(packed.packages)} packages")

@@ -5,7 +5,9 @@ Not a copy of ``common`` inside the bundle: two archives in one server would sha
 - ``<bundle>/``: the bundle, overlays merged into its configurations, its weights, and the vocabulary of an encoder that
   is not this package's own
 - ``wheels/``: the wheel of this package; with a wheelhouse every other, for this system and Python
-- ``requirements.txt``: the lock: the version of every package that it was packed with
+- ``requirements.txt``: the lock: the version of every package that it was packed with, and this package's wheel by its
+  path, since an index may have another one of its name. With a wheelhouse every line has the hash of its wheel and
+  torch is the build that the wheel is of; without, its version stands for any build, as each machine needs another
 - ``licenses/`` and ``licenses.csv``: of the bundle, its data, this package and all packages of the lock
 - ``README.txt``: how to install and run it
 """
@@ -30,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
+from packaging.version import InvalidVersion, Version
 
 from common import __version__
 from common.bundle import bundle_folder, metadata_of, weights
@@ -48,6 +51,9 @@ _SOURCES = ("common", "tools", "pyproject.toml", "README.md", "LICENSE")
 _NOT_NEEDED = "\n# tests\n"  # requirements.txt from this line on
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every file, so that the same bundle gives the same archive
 _LICENSE = re.compile(r"(?i)^(licen[cs]e|copying|notice|copyright)")
+_TORCH = "torch"
+_PATH = re.compile(r"(?:/|~|[A-Za-z]:[\\/])")
+_LITERAL = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 _SIDECAR = (
     "metric", "value", "epoch", "seed", "data", "commit", "versions", "device", "precision", "parameters",
     "training_data",
@@ -61,7 +67,7 @@ class Packed:
     Attributes:
         archive: the file.
         bundle: its name.
-        packages: of the lock, name -> version.
+        packages: of the lock, name -> version; in a wheelhouse with the build, as in ``2.13.0+cpu``.
     """
 
     archive: Path
@@ -75,6 +81,7 @@ def package(
     overlays: Sequence[str] = (),
     override: Mapping[str, Any] | None = None,
     wheelhouse: bool = False,
+    torch: str = "",
 ) -> Packed:
     """Write the archive.
 
@@ -84,12 +91,18 @@ def package(
         overlays: configurations on top of the bundle's own; they are merged in.
         override: ids of the configurations and their values, such as ``weights``.
         wheelhouse: add the wheels of all packages, which pip fetches.
+        torch: the build in the wheelhouse, such as ``2.13.0+cpu``, or ``2.13.0`` for the index's own, which for Linux
+            is CUDA's; "" takes the one that is installed here.
 
     Raises:
-        UserError: no such bundle, no weights, a package of the lock is not installed, or a wheel cannot be had.
+        UserError: no such bundle, no weights, a package of the lock is not installed, a wheel cannot be had, or a
+            configuration holds a path of this machine.
     """
     if archive.suffix != ".zip":
         raise UserError(f"{archive}: an archive is a .zip; give another --output")
+    build = _build_of_torch(torch) if wheelhouse else ""
+    if torch and not wheelhouse:
+        raise UserError("--torch: says which build the wheelhouse holds; give --wheelhouse, too, or leave it out")
     source, override = bundle_folder(bundle), dict(override or {})
     own = Processing(source, overlays, **override)
     model = Path(weights(own.weights))
@@ -97,16 +110,22 @@ def package(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         _bundle(source, folder / name, model, overlays, override)
-        packages = locked(_wanted())
-        lock = "".join(f"{key}=={value}\n" for key, value in packages.items())
-        write_text(folder / "requirements.txt", _lock_head() + lock)
-        build_wheel(folder / "wheels")
+        wheel = build_wheel(folder / "wheels")
+        lines = [f"# packed with Python {_python()} on {platform.system()} {platform.machine()}"]
+        found = locked(_wanted())
         if wheelhouse:
-            _fetch(folder / "requirements.txt", folder / "wheels")
-        _licenses(packages, source, folder)
-        write_text(folder / "README.txt", _readme(name, wheelhouse))
+            fetched = _fetch({name: one.version for name, one in found.items()} | {_TORCH: build}, folder / "wheels")
+            found = {name: distribution_in(path) for name, path in fetched.items()}
+            lines += [f"{name}=={found[name].version} {_hash(path)}" for name, path in fetched.items()]
+        else:
+            lines += [f"{name}=={_public(one.version)}" for name, one in found.items()]
+        lines.append(f"./wheels/{wheel.name}" + (f" {_hash(wheel)}" if wheelhouse else ""))
+        write_text(folder / "requirements.txt", "\n".join(lines) + "\n")
+        _licenses(found, source, folder)
+        write_text(folder / "README.txt", _readme(name, build))
         with replacing(archive) as part:
             _zip(folder, part)
+    packages = {key: one.version if wheelhouse else _public(one.version) for key, one in found.items()}
     return Packed(archive, name, packages)
 
 
@@ -124,8 +143,11 @@ def _bundle(source: Path, target: Path, model: Path, overlays: Sequence[str], ov
         values["text_checkpoint"] = "$@bundle_root + '/models/text'"
     for config in ("inference", "train"):
         content = merged_config(source, [config, *overlays], values)
+        _refuse_paths(content)
         write_text(target / "configs" / f"{config}.json", json.dumps(content, indent=4) + "\n")
-    told = json.dumps(metadata_of(source, overlays), indent=4, ensure_ascii=False)
+    metadata = metadata_of(source, overlays)
+    _refuse_paths(metadata)
+    told = json.dumps(metadata, indent=4, ensure_ascii=False)
     write_text(target / "configs" / "metadata.json", told + "\n")
     for overlay in overlays:
         (target / "configs" / f"{overlay}.json").unlink()
@@ -139,6 +161,26 @@ def _bundle(source: Path, target: Path, model: Path, overlays: Sequence[str], ov
     for exported in (model.with_suffix(".ts"), model.with_suffix(".onnx")):
         if exported.is_file() and read_inside(exported)[FACTS]["weights"]["sha256"] == sha256_of(model):
             shutil.copyfile(exported, target / "models" / f"model{exported.suffix}")
+
+
+def _refuse_paths(value: Any, key: str = "") -> None:
+    """Refuse configurations with a path of this machine, where the archive's reader looks in vain.
+
+    Raises:
+        UserError: with the id.
+    """
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _refuse_paths(item, f"{key}::{name}" if key else str(name))
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _refuse_paths(item, f"{key}::{number}")
+    elif isinstance(value, str):
+        # an expression may put a path together: '/models/model.pt' is none
+        literals = [one or other for one, other in _LITERAL.findall(value)] if value.startswith("$") else [value]
+        for text in literals:
+            if _PATH.match(text) and (text is value or Path(text).expanduser().exists()):
+                raise UserError(f"{key}: {text} is a path of this machine, which no archive may name; leave it out")
 
 
 def _vocabulary(checkpoint: str, target: Path) -> None:
@@ -159,13 +201,13 @@ def _wanted() -> list[str]:
     return [line.split("#")[0].split("==")[0].strip() for line in lines if "==" in line.split("#")[0]]
 
 
-def locked(names: Iterable[str]) -> dict[str, str]:
-    """The installed versions of packages and of all that they need, by name.
+def locked(names: Iterable[str]) -> dict[str, importlib.metadata.Distribution]:
+    """The installed packages and all that they need, by name.
 
     Raises:
         UserError: one is not installed.
     """
-    found: dict[str, str] = {}
+    found: dict[str, importlib.metadata.Distribution] = {}
     waiting = [Requirement(name) for name in names]
     while waiting:
         wanted = waiting.pop()
@@ -177,7 +219,7 @@ def locked(names: Iterable[str]) -> dict[str, str]:
             raise UserError(f"{name}: is not installed, so nobody knows which version to lock; run make") from None
         if name in found and extras == {""}:
             continue
-        found[name] = metadata.version.split("+")[0]
+        found[name] = metadata
         for line in metadata.requires or ():
             needed = Requirement(line)
             if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
@@ -209,8 +251,50 @@ def build_wheel(folder: Path) -> Path:
     return next(folder.glob("chest_refseg-*.whl"))
 
 
-def _fetch(lock: Path, folder: Path) -> None:
-    _pip("download", "--no-deps", "--only-binary=:all:", "--dest", str(folder), "-r", str(lock))
+def _build_of_torch(asked: str) -> str:
+    """The version of torch that the wheelhouse holds, with its build.
+
+    Raises:
+        UserError: it is none, or not of the version that is tested.
+    """
+    here = importlib.metadata.version(_TORCH)
+    try:
+        version = Version(asked or here)
+    except InvalidVersion:
+        raise UserError(f"--torch {asked}: is no version; write {here}, or {_public(here)}") from None
+    if version.public != _public(here):
+        raise UserError(f"--torch {asked}: was not tested; write a build of {_public(here)}, such as {here}")
+    return str(version)
+
+
+def _fetch(versions: Mapping[str, str], folder: Path) -> dict[str, Path]:
+    """The wheels of packages, and of what another build of one needs besides: by name, in order.
+
+    Raises:
+        UserError: pip does not find them.
+    """
+    own = set(folder.iterdir())
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
+        # ===: this build and no other; 2.13.0 would also mean 2.13.0+cpu
+        pins.write("".join(f"{name}==={version}\n" for name, version in versions.items()))
+        pins.flush()
+        _pip("download", "--only-binary=:all:", "--dest", str(folder), "-r", pins.name)
+    fetched = {_normal(path.name.split("-")[0]): path for path in folder.glob("*.whl") if path not in own}
+    return dict(sorted(fetched.items()))
+
+
+def distribution_in(wheel: Path) -> importlib.metadata.Distribution:
+    """What a wheel says of itself."""
+    name, version = wheel.name.split("-")[:2]
+    return importlib.metadata.PathDistribution(zipfile.Path(wheel) / f"{name}-{version}.dist-info")
+
+
+def _hash(path: Path) -> str:
+    return f"--hash=sha256:{sha256_of(path)}"
+
+
+def _public(version: str) -> str:
+    return version.split("+")[0]
 
 
 def _pip(*words: str, env: Mapping[str, str] | None = None) -> None:
@@ -222,7 +306,7 @@ def _pip(*words: str, env: Mapping[str, str] | None = None) -> None:
         raise UserError(f"pip {words[0]}: failed ({reason[:200]}); check setuptools and the network")
 
 
-def _licenses(packages: Mapping[str, str], source: Path, folder: Path) -> None:
+def _licenses(packages: Mapping[str, importlib.metadata.Distribution], source: Path, folder: Path) -> None:
     """Texts of all licences, and a table of what each package says of its own."""
     own = folder / "licenses" / _OWN
     own.mkdir(parents=True)
@@ -231,16 +315,16 @@ def _licenses(packages: Mapping[str, str], source: Path, folder: Path) -> None:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("package", "version", "license"))
-    for name, version in packages.items():
-        metadata = importlib.metadata.distribution(name)
-        writer.writerow((name, version, license_of(metadata)))
+    for name, metadata in packages.items():
+        writer.writerow((name, _public(metadata.version), license_of(metadata)))
         for file in metadata.files or ():
             if _LICENSE.match(file.name) and "dist-info" in file.parts[0]:
-                path = Path(str(metadata.locate_file(file)))
+                # in a folder, or in a wheel
+                path: Any = metadata.locate_file(file)
                 if path.is_file():
                     target = folder / "licenses" / name / "-".join(file.parts[1:])
                     target.parent.mkdir(exist_ok=True)
-                    shutil.copyfile(path, target)
+                    target.write_bytes(path.read_bytes())
     write_text(folder / "licenses.csv", table.getvalue())
 
 
@@ -269,23 +353,32 @@ def _python() -> str:
     return ".".join(platform.python_version_tuple()[:2])
 
 
-def _lock_head() -> str:
-    return f"# packed with Python {_python()} on {platform.system()} {platform.machine()}\n"
-
-
-def _readme(name: str, wheelhouse: bool) -> str:
-    where = "--no-index --find-links wheels" if wheelhouse else "--find-links wheels"
-    network = "no network is needed" if wheelhouse else "the other packages are fetched"
+def _readme(name: str, build: str) -> str:
+    """How to install and use it; ``build`` of torch in the wheelhouse, "" without one."""
+    cuda = f"""Pack it again for another: `tools package --bundle {name} --wheelhouse --torch BUILD`, with
+{_public(importlib.metadata.version(_TORCH))} for the index's own (for Linux CUDA's), or +cpu behind it."""
+    if build:
+        where = "--no-index --find-links wheels --require-hashes "
+        network = f"""No network is needed: every package is in wheels/, and pip compares each with its hash.
+torch is {build}{", which computes on the CPU even where there is a GPU" if build.endswith("+cpu") else ""}.
+{cuda}"""
+    else:
+        where = ""
+        network = """All packages but this one are fetched by pip, in the versions of requirements.txt. Of torch that
+is the index's own build, for Linux CUDA's; for a machine without a GPU put the smaller one in first, from where PyTorch
+offers it."""
     return f"""{name}, chest-refseg {__version__}
 
 Research use only: not a medical device, not for clinical decisions.
 
-With Python {_python()} on {platform.system()} {platform.machine()} ({network}):
+For Python {_python()} on {platform.system()} {platform.machine()}, in this folder:
 
-    python3 -m venv env
-    env/bin/pip install {where} -r requirements.txt {_OWN}=={__version__}
+    python{_python()} -m venv env
+    env/bin/python -m pip install {where}-r requirements.txt
     env/bin/chest-refseg segment --bundle {name} --input IMAGES --output MASKS \\
         --text "Opacity in the left lower lobe." --laterality patient
+
+{network}
 
 or in Python:
 

@@ -1,7 +1,9 @@
 import csv
 import hashlib
+import importlib.metadata
 import io
 import json
+import re
 import shutil
 import site
 import subprocess
@@ -63,8 +65,12 @@ def test_what_is_in_it(packed, unpacked, bundle):
     }  # fmt: skip
     assert not list(own.rglob("common"))
     lock = (unpacked / "requirements.txt").read_text()
+    # any build of it: a machine with a GPU takes another than one without
     assert "torch==2.13.0\n" in lock
     assert "+cpu" not in lock
+    (wheel,) = (unpacked / "wheels").iterdir()
+    assert lock.endswith(f"\n./wheels/{wheel.name}\n")
+    assert "--hash" not in lock
     for name in ("pytest", "ruff", "hypothesis", "chest-refseg"):
         assert f"\n{name}==" not in lock
     assert packed.packages["tokenizers"] == "0.23.3"
@@ -90,7 +96,12 @@ def test_the_command_gives_the_same_archive_and_says_what_is_in_it(packed, bundl
 @pytest.fixture
 def built(unpacked, monkeypatch):
     """The wheel that was built before: building takes a while."""
-    monkeypatch.setattr("common.serving.package.build_wheel", lambda to: shutil.copytree(unpacked / "wheels", to))
+
+    def build(to):
+        shutil.copytree(unpacked / "wheels", to)
+        return next(to.glob("*.whl"))
+
+    monkeypatch.setattr("common.serving.package.build_wheel", build)
 
 
 def run(python: Path, *words: str, cwd: Path) -> str:
@@ -107,10 +118,10 @@ def check(python: Path, folder: Path, bundle: Path) -> None:
     """The unpacked bundle works in an environment, and nothing of this repository is used."""
     (folder / "in").mkdir()
     Image.fromarray(PICTURE).save(folder / "in" / "a.png")
-    root = str(Path(__file__).resolve().parents[3])
+    root = Path(__file__).resolve().parents[3]
     where = run(python, "-c", WHERE, cwd=folder).split()
     assert len(where) == 2
-    assert not [path for path in where if path.startswith(root)]
+    assert not [path for path in where if Path(path).is_relative_to(root)]
     wanted = common.load(bundle, device="cpu")(folder / "in" / "a.png", SENTENCE, "patient").mask
     assert 0 < wanted.mean() < 1
     words = ["segment", "--bundle", "mmi_unet", "--input", "in", "--output", "out", "--text", SENTENCE]
@@ -131,8 +142,8 @@ def test_it_works_where_nothing_of_this_repository_is(unpacked, bundle, tmp_path
     """The other packages are those of this environment: they are many, and the lock names them."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
     python = tmp_path / "env" / "bin" / "python"
-    run(python, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--find-links", str(unpacked / "wheels"),
-        "chest-refseg", cwd=tmp_path)  # fmt: skip
+    (wheel,) = (unpacked / "wheels").iterdir()
+    run(python, "-m", "pip", "install", "-q", "--no-index", "--no-deps", str(wheel), cwd=tmp_path)
     (packages,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
     # paths in a .pth file are no site folders: what this environment has installed editably is not seen
     (packages / "others.pth").write_text("\n".join(site.getsitepackages()) + "\n")
@@ -140,18 +151,116 @@ def test_it_works_where_nothing_of_this_repository_is(unpacked, bundle, tmp_path
     check(python, tmp_path, bundle)
 
 
+def install_as_told(folder: Path) -> Path:
+    """An empty environment and what README.txt says of it, without an index: its Python."""
+    told = (folder / "README.txt").read_text()
+    (line,) = (line.strip() for line in told.splitlines() if "pip install" in line)
+    assert line == ("env/bin/python -m pip install --no-index --find-links wheels --require-hashes -r requirements.txt")
+    subprocess.run([sys.executable, "-m", "venv", folder / "env"], check=True)
+    python = folder / "env" / "bin" / "python"
+    run(python, *line.split()[1:], cwd=folder)
+    return python
+
+
 @pytest.mark.full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_it_works_in_an_empty_environment_from_its_wheelhouse(bundle, tmp_path):
-    """Every wheel is fetched, and installed without an index."""
-    archive = package(bundle, tmp_path / "all.zip", wheelhouse=True).archive
-    with zipfile.ZipFile(archive) as opened:
+    """Every wheel is fetched, and installed without an index, by its hash."""
+    packed = package(bundle, tmp_path / "all.zip", wheelhouse=True)
+    with zipfile.ZipFile(packed.archive) as opened:
         opened.extractall(tmp_path)
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
-    python = tmp_path / "env" / "bin" / "python"
-    words = ["install", "-q", "--no-index", "--find-links", "wheels", "-r", "requirements.txt", "chest-refseg"]
-    run(python, "-m", "pip", *words, cwd=tmp_path)
+    packed.archive.unlink()
+    lock = (tmp_path / "requirements.txt").read_text().splitlines()
+    wheels = sorted(path.name for path in (tmp_path / "wheels").iterdir())
+    assert len(lock) == len(wheels) + 1 == len(packed.packages) + 2
+    assert all(re.fullmatch(r"\S+ --hash=sha256:[0-9a-f]{64}", line) for line in lock[1:])
+    torch_here = importlib.metadata.version("torch")
+    assert packed.packages["torch"] == torch_here
+    assert f"torch is {torch_here}" in (tmp_path / "README.txt").read_text()
+    rows = csv.DictReader(io.StringIO((tmp_path / "licenses.csv").read_text()))
+    assert [row["package"] for row in rows] == list(packed.packages)
+    assert list((tmp_path / "licenses" / "monai").iterdir())
+    python = install_as_told(tmp_path)
     check(python, tmp_path, bundle)
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """What pip would be asked to download; small wheels come instead, one that only this build of torch needs too."""
+    asked = []
+
+    def pip(*words, env=None):
+        assert words[:2] == ("download", "--only-binary=:all:")
+        folder = Path(words[words.index("--dest") + 1])
+        asked.extend(Path(words[-1]).read_text().splitlines())
+        for line in [*asked, "nvidia-nccl-cu13===2.1"]:
+            name, version = line.split("===")
+            name = name.replace("-", "_")
+            with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+                info = f"{name}-{version}.dist-info"
+                wheel.writestr(
+                    f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nLicense: L\n"
+                )
+                wheel.writestr(f"{info}/licenses/LICENSE", name)
+                wheel.writestr(f"{info}/RECORD", f"{info}/METADATA,,\n{info}/licenses/LICENSE,,\n")
+
+    monkeypatch.setattr("common.serving.package._pip", pip)
+    return asked
+
+
+def test_the_wheelhouse_holds_the_build_of_torch_that_is_asked_for(bundle, tmp_path, built, fetched):
+    packed = package(bundle, tmp_path / "a.zip", wheelhouse=True, torch="2.13.0")
+    assert "torch===2.13.0" in fetched
+    assert (packed.packages["torch"], packed.packages["nvidia-nccl-cu13"]) == ("2.13.0", "2.1")
+    with zipfile.ZipFile(packed.archive) as opened:
+        opened.extractall(tmp_path / "out")
+    out = tmp_path / "out"
+    lock = (out / "requirements.txt").read_text().splitlines()
+    for line in lock[1:]:
+        what, hashed = line.split(" --hash=sha256:")
+        name = (
+            what.removeprefix("./wheels/") if what.startswith("./") else f"{what.replace('-', '_').replace('==', '-')}-"
+        )
+        (wheel,) = (out / "wheels").glob(f"{name}*")
+        assert hashlib.sha256(wheel.read_bytes()).hexdigest() == hashed
+    assert lock[-1].startswith("./wheels/chest_refseg-")
+    assert (out / "licenses" / "nvidia-nccl-cu13" / "licenses-LICENSE").read_text() == "nvidia_nccl_cu13"
+    assert "nvidia-nccl-cu13,2.1,L\n" in (out / "licenses.csv").read_text()
+    told = (out / "README.txt").read_text()
+    assert "torch is 2.13.0.\n" in told
+    assert "on the CPU even" not in told
+
+
+@pytest.mark.parametrize(
+    ("wheelhouse", "torch", "words"),
+    [
+        (False, "2.13.0", "--torch: says which build the wheelhouse holds; give --wheelhouse, too"),
+        (True, "2.12.0", "--torch 2.12.0: was not tested; write a build of 2.13.0"),
+        (True, "cuda", "--torch cuda: is no version; write 2.13.0"),
+    ],
+)
+def test_builds_of_torch_that_are_refused(bundle, tmp_path, wheelhouse, torch, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        package(bundle, tmp_path / "a.zip", wheelhouse=wheelhouse, torch=torch)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dataset_dir", "/data/qata"),
+        ("dataset_dir", "~/qata"),
+        ("output_dir", "D:/masks"),
+        ("output_dir", "D:\\masks"),
+        ("threshold", ["/tmp"]),
+        ("output_dir", f"$'{Path(__file__)}' + '/x'"),
+    ],
+)
+def test_no_archive_names_a_path_of_this_machine(bundle, tmp_path, built, key, value):
+    with pytest.raises(
+        UserError, match=f"^{key}.* is a path of this machine, which no archive may name; leave it out$"
+    ):
+        package(bundle, tmp_path / "a.zip", override={key: value})
+    assert not (tmp_path / "a.zip").exists()
 
 
 def test_overlays_are_merged_and_a_foreign_vocabulary_goes_along(bundle, tmp_path, built):
@@ -210,7 +319,5 @@ def test_refusals(bundle, tmp_path, capsys, monkeypatch):
 
 
 def test_licences_are_what_packages_say():
-    import importlib.metadata
-
     assert license_of(importlib.metadata.distribution("numpy"))
     assert "not stated" not in {license_of(importlib.metadata.distribution(name)) for name in ("torch", "pydicom")}
