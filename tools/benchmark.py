@@ -121,11 +121,10 @@ def write(
     import json
 
     from common.benchmark.cost import cost
-    from common.benchmark.subsets import split_rows
-
     from common.benchmark.page import fill_documents, picture_of_cases, write_results
     from common.benchmark.results import fill as read
     from common.benchmark.statistics import stratified
+    from common.benchmark.subsets import split_rows
     from common.benchmark.work import read_json
     from common.bundle import BUNDLES, bundle_folder
     from common.datasets import load_dataset

@@ -250,7 +250,9 @@ def test_the_teacher_is_validated_if_asked_for():
 def test_the_weights_that_were_loaded_are_scored_first(tmp_path, evaluate):
     """Whoever is validated: the teacher was made before they were loaded."""
     torch.manual_seed(1)
-    loaded = {key: torch.rand_like(value) + 1 for key, value in Tiny().state_dict().items() if value.is_floating_point()}
+    loaded = {
+        key: torch.rand_like(value) + 1 for key, value in Tiny().state_dict().items() if value.is_floating_point()
+    }
     seen = []
     network = Tiny()
     evaluator = SupervisedEvaluator(
