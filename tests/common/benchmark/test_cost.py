@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 import torch
 from torch import nn
@@ -24,8 +26,12 @@ def test_every_bundle(name):
     own = [sum(p.numel() for p in module.parameters(recurse=False)) for module in network.modules()]
     assert counts["all"] == sum(own) == sum(counts["parts"].values())
     assert set(counts["parts"]) == {child for child, _ in network.named_children()}
-    frozen = sum(p.numel() for m in network.modules() if isinstance(m, FrozenText) for p in m.parameters())
-    assert counts["trained"] == counts["all"] - frozen
+    frozen = [module for module in network.modules() if isinstance(module, FrozenText)]
+    assert counts["trained"] == counts["all"] - sum(p.numel() for module in frozen for p in module.parameters())
+    calls = Counter(map(id, made))
+    assert all(calls[id(module.encoder)] == calls[id(network)] for module in frozen), (
+        "the sentence is encoded each time"
+    )
     assert found["image_size"] == "112 x 112"
     assert found["flops"] > 1e8
     assert found["milliseconds"] > 0
