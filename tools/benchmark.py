@@ -141,6 +141,7 @@ def write(
             root = data[one.table.dataset]
             score = one.scored[0].runs[0].cell.score
             items = load_dataset(one.table.dataset, root, score["split"], limit=score.get("limit"))
+            # no row of these tables learns from a part of the images or from other splits than the published ones
             seen = load_dataset(one.table.dataset, root, "train", limit=scale.override.get("train_limit"))
             subsets[one.table.key] = {
                 line.row.name: stratified(split_rows(line.rows()[0], items, seen)) for line in one.scored
@@ -157,7 +158,7 @@ def write(
             write_text(output / "costs.json", json.dumps(measured, indent=4) + "\n")
     paths = write_results(output, filled, scale, subsets, measured, cases)
     if fill:
-        fill_documents(BUNDLES.parent, filled, scale)
+        fill_documents(BUNDLES.parent, filled, scale, paths[0])
     return paths
 
 

@@ -151,11 +151,23 @@ def _table(block: Block) -> str:
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
 
 
-def fill_documents(root: Path, filled: Sequence[Filled], scale: Scale, said: Callable[[str], None] = print) -> None:
-    """Put tables between the markers of README and model cards; a table that is not whole leaves them as they are.
+def fill_documents(
+    root: Path, filled: Sequence[Filled], scale: Scale, results: Path, said: Callable[[str], None] = print
+) -> None:
+    """Put tables between the markers of README and model cards, and ``RESULTS.md`` beside README.
 
-    README has ``main-qata`` and ``main-qata-controls``; a model card has the ablation that is called as its bundle.
+    README has ``main-qata`` and ``main-qata-controls``; a model card has the ablation that is called as its bundle. A
+    table that is not whole leaves them as they are.
+
+    Args:
+        root: of the repository.
+        filled: of :func:`common.benchmark.results.fill`.
+        scale: they were run at.
+        results: the ``RESULTS.md`` of :func:`write_results`.
+        said: called with a line for the user.
     """
+    write_text(root / "RESULTS.md", results.read_text(encoding="utf-8"))
+    said(f"{root / 'RESULTS.md'}: written")
     for one in filled:
         key = one.table.key
         file = bundle_folder(key) / "docs" / "README.md" if (root / "bundles" / key).is_dir() else root / "README.md"

@@ -149,8 +149,16 @@ def block_of_tests(filled: Filled) -> Block | None:
     )  # fmt: skip
     note = (
         "Paired over the same images, subjects resampled; p corrected by Holm over this table. No difference is seen "
-        "where the interval holds 0, p is 0.05 or more, or the difference is smaller than that between seeds."
+        "where the interval holds 0, p is 0.05 or more, or the difference is not larger than that between seeds "
     )
+    differ = filled.seeds_differ
+    if differ["micro"] is None:
+        note += "(not known here: no row has two, so that another seed may give another verdict)."
+    else:
+        known = [
+            f"{100 * differ[key]:.2f} points {word}" for key, word in (("micro", "micro"), ("per_image", "per image"))
+        ]
+        note += f"(of the row where it is largest: {', '.join(known)})."
     return Block(f"{filled.table.title}: against {filled.table.reference}", rows, columns, [note], level=3)
 
 

@@ -13,7 +13,7 @@ from common.benchmark import published
 from common.benchmark.cells import OWN, Cell
 from common.benchmark.grid import CELLS
 from common.benchmark.protocols import Row, Scale, Table
-from common.benchmark.statistics import compare, family
+from common.benchmark.statistics import NO_DIFFERENCE, STATISTICS, compare, family
 from common.benchmark.work import TRAINED, read_json
 from common.metrics import read_scores, summarise
 
@@ -124,17 +124,38 @@ class Filled:
 
     @property
     def whole(self) -> bool:
-        """Whether every cell has all its evaluations."""
-        return all(run.scores(name) for line in self.lines for run in line.runs for name in run.cell.evaluations)
+        """Whether every line has all evaluations of its first seed; a line says which seeds it has."""
+        return all(line.runs[0].scores(name) for line in self.lines for name in line.runs[0].cell.evaluations)
 
     @cached_property
     def tests(self) -> dict[str, dict[str, Any]]:
-        """Each line against the reference, corrected by Holm; without a scored reference there are none."""
+        """Each line against the reference, corrected by Holm; without a scored reference there are none.
+
+        What another seed would give is known of few lines: the largest difference between the seeds of a line of this
+        table is the least that counts for all of them (``seeds_differ``, None where no line has two).
+        """
         lines = {line.row.name: line for line in self.scored}
         reference = lines.pop(self.table.reference, None)
         if reference is None:
             return {}
-        return family({name: compare(line.rows(), reference.rows()) for name, line in lines.items()})
+        found = family({name: compare(line.rows(), reference.rows()) for name, line in lines.items()})
+        for key, seeds in self.seeds_differ.items():
+            for test in found.values():
+                if test[key]:
+                    test[key]["seeds_differ"] = seeds
+                    if seeds is not None and abs(test[key]["difference"]) <= seeds:
+                        test[key]["verdict"] = NO_DIFFERENCE
+        return found
+
+    @cached_property
+    def seeds_differ(self) -> dict[str, float | None]:
+        """The largest difference between two seeds of a line, of both kinds of Dice."""
+        found: dict[str, float | None] = {}
+        for key in STATISTICS:
+            values = [[s["dice"][key]["value"] for s in line.each()] for line in self.scored]
+            spans = [max(v) - min(v) for v in values if len(v) > 1 and None not in v]
+            found[key] = max(spans, default=None)
+        return found
 
 
 def fill(output: Path, tables: Sequence[Table], scale: Scale, seeds: Sequence[int]) -> list[Filled]:

@@ -84,6 +84,21 @@ def test_tests_are_against_the_reference(made):
     assert row["difference micro, points"].startswith("28.79 [")  # 89.66 less 2 * 28 / (28 + 64)
 
 
+def test_what_seeds_differ_by_is_no_difference_between_methods(tmp_path):
+    table = tables(["ssa"])[0]
+    cells = table.cells(SCALES["C"], (0, 1))
+    # the baseline's second seed is as far from its first as the methods are apart
+    for cell, good in zip([*cells["baseline"], cells["SSA: both"][0], cells["DSOT"][0]], (4, 7, 7, 2), strict=True):
+        ((folder, _),) = prepare(tmp_path, [cell]).items()
+        done(folder, cell, good)
+    (filled,) = fill(tmp_path, [table], SCALES["C"], (0, 1))
+    # 2 * 52 / (52 + 64) less 2 * 28 / (28 + 64)
+    assert filled.seeds_differ["micro"] == pytest.approx(104 / 116 - 56 / 92)
+    assert filled.tests["SSA: both"]["micro"]["verdict"] == "no difference seen"
+    assert filled.tests["DSOT"]["micro"]["verdict"] == "second higher"  # further off than that
+    assert "of the row where it is largest: 28.79 points micro" in block_of_tests(filled).notes[0]
+
+
 def test_results_csv_has_a_line_for_every_cell(made):
     rows = flat(made)
     assert len(rows) == 4 * 4 + 2  # ends have four evaluations
@@ -130,15 +145,18 @@ def test_documents_are_filled_from_whole_tables_alone(tmp_path, made, monkeypatc
     card.write_text(old)
     monkeypatch.setattr("common.benchmark.page.bundle_folder", lambda name: tmp_path / "bundles" / name)
     said = []
-    fill_documents(tmp_path, made, SCALES["C"], said.append)
+    results = tmp_path / "out.md"
+    results.write_text("# Results\n")
+    fill_documents(tmp_path, made, SCALES["C"], results, said.append)
     assert card.read_text() == old
-    assert said == [f"{card}: numbers:ssa left as it is: the table ssa is not whole"]
+    assert (tmp_path / "RESULTS.md").read_text() == "# Results\n"
+    assert said[1:] == [f"{card}: numbers:ssa left as it is: the table ssa is not whole"]
     table = made[0].table
     whole = replace(table, rows=(table.rows[0], table.rows[3]))
     root = made[0].lines[0].runs[0].folder.parent.parent
     filled = fill(root, [whole], SCALES["C"], (0, 1))
     assert filled[0].whole
-    fill_documents(tmp_path, filled, SCALES["C"], said.append)
+    fill_documents(tmp_path, filled, SCALES["C"], results, said.append)
     assert "| SSA: both | 0, 1 | 89.66" in card.read_text()
     assert card.read_text().endswith("after\n")
 
