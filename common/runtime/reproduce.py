@@ -29,6 +29,9 @@ from common.runtime.workflow import run_files
 CONFIG = "reproduced.json"
 # where the fingerprint of a sidecar's data comes from
 _DATA = {"data": "train::dataset::data", "unlabelled": "train::trainer::unlabelled::data"}
+# these do not change what is computed, but how much of it: a run that they stopped has fewer epochs
+LIMITS = ("time_limit", "deadline")
+_CLOCK = frozenset({"seconds", "images_per_second", "data_share"})  # of history.csv: never the same twice
 _HARMLESS = frozenset({"$None", "$True", "$False"})
 _START = "$_start()"  # of multi_gpu_train.json
 
@@ -225,7 +228,11 @@ def prepared(run: Recorded, bundle: Path, data: Path, output: Path, device: str 
         raise UserError(f"--output {output}: is there already; give another folder, or remove it")
     if device is not None:
         config["device"] = f"$torch.device('{device_of(device)}')"
-    return config | {
+    if run.history and any(run.sidecar["config"].get(key) is not None for key in LIMITS):
+        # stop where it was stopped; what is planned by the number of epochs, such as the learning rate, stays
+        trainer = config["train"]["trainer"] | {"max_epochs": len(run.history)}
+        config["train"] = config["train"] | {"trainer": trainer}
+    return config | dict.fromkeys(LIMITS) | {
         "bundle_root": str(bundle), "dataset_dir": str(data.resolve()), "output_dir": folder, "run_dir": folder,
         "weights_dir": folder, "weights": str(output / "model.pt"), "resume": False,
     }  # fmt: skip
@@ -298,13 +305,13 @@ def _difference(then: Mapping[str, torch.Tensor], now: Mapping[str, torch.Tensor
 def _rows(
     then: Sequence[Mapping[str, str]] | None, now: Sequence[Mapping[str, str]]
 ) -> tuple[tuple[int, int] | None, tuple[str, str, str, str] | None]:
-    """How many epochs are the same, of how many; and the first difference. Seconds do not count."""
+    """How many epochs are the same, of how many; and the first difference in a column that there was then."""
     if then is None:
         return None, None
     same, first = 0, None
     for number in range(max(len(then), len(now))):
         a, b = (dict(rows[number]) if number < len(rows) else {} for rows in (then, now))
-        keys = [key for key in dict.fromkeys([*a, *b]) if key != "seconds" and a.get(key) != b.get(key)]
+        keys = [key for key in a or b if key not in _CLOCK and a.get(key) != b.get(key)]
         same += not keys
         if keys and first is None:
             epoch = str(a.get("epoch") or b.get("epoch"))

@@ -25,6 +25,7 @@ from common.images import read_mask
 from common.metrics.overlap import counts, dice
 from common.networks.checkpoints import read_weights
 from common.runtime.model import Model, Processing
+from common.runtime.reproduce import LIMITS
 from common.runtime.workflow import merged_config
 
 OVERLAY = "small"
@@ -196,7 +197,7 @@ def _portable(source: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, An
     for key, value in config.items():
         if key == "_meta_":
             yield key, {"name": value["name"]}
-        elif key not in FREE_KEYS:
+        elif key not in FREE_KEYS or key in LIMITS:
             for text in _texts(value):
                 if Path(text).is_absolute():
                     raise UserError(f"{source}: its configuration names {text}, a place of one machine; train without")

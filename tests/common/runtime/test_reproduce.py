@@ -146,6 +146,19 @@ def test_the_number_of_threads_is_the_runs(copy, data, tmp_path, capfd):
     assert torch.get_num_threads() == before
 
 
+def test_a_run_that_a_time_limit_stopped_is_stopped_there(copy, data, tmp_path, capfd):
+    """After one epoch of two; the learning rate is that of a training of two."""
+    (copy / "model.pt").unlink()
+    rows = (copy / "history.csv").read_text().splitlines()
+    (copy / "history.csv").write_text("\n".join(rows[:2]) + "\n")
+    change(copy, {"time_limit": 1e-9}, epoch=1, value=float(rows[1].split(",")[rows[0].split(",").index("val_dice")]))
+    code, table, err = again(capfd, copy, data, tmp_path / "again")
+    assert code == 0, err
+    assert table["history.csv"] == "1 of 1 epochs are the same" and table["verdict"] == "identical"
+    config = json.loads((tmp_path / "again" / "model.json").read_text())["config"]
+    assert (config["max_epochs"], config["time_limit"]) == (2, None)
+
+
 def refused(capfd, words, run, data, output, *options):
     code, _, err = again(capfd, run, data, output, *options)
     assert code == 2 and err.count("\n") == 1, err
