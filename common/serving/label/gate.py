@@ -195,7 +195,7 @@ async def _fields(request: Request) -> list[Mapping[str, Any]]:
     found = []
     for key, value in form.multi_items():
         if isinstance(value, UploadFile) and value.filename:
-            check_id(f"{key}: its filename", value.filename)
+            _check_filename(f"{key}: its filename", value.filename, request)
             if key == "label" and request.scope["path"].startswith("/infer"):
                 raise UserError("label: no model here starts from a mask; leave it out")
             if key == "label" and not value.filename.lower().endswith(_LABELS):
@@ -205,6 +205,16 @@ async def _fields(request: Request) -> list[Mapping[str, Any]]:
             if isinstance(value, UploadFile):
                 await value.seek(0)
     return found
+
+
+def _check_filename(key: str, name: str, request: Request) -> None:
+    """Refuse a name that leads elsewhere; the folders that 3D Slicer's client writes before its own lead nowhere."""
+    check_id(key, re.split(r"[/\\]", name)[-1])
+    if _CONTROL.search(name):
+        raise UserError(f"{key}: holds a control character; write its name alone")
+    # where no id is given, the name becomes one, on a system to which a backslash is no folder
+    if "\\" in name and request.scope["path"].startswith("/datastore") and not request.query_params.get("image"):
+        raise UserError(f"{key}: holds a folder; write its name alone, or ?image=ID")
 
 
 def _parsed(key: str, text: str | bytes) -> dict[str, Any]:

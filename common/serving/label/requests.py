@@ -102,6 +102,7 @@ def check_id(key: str, value: Any) -> None:
     if (
         not isinstance(value, str)
         or len(value.encode(errors="replace")) > 255  # of a file's name
+        or not value
         or value.startswith(".")
         or re.search(r"[/\\\x00-\x1f\x7f]|\.\.", value)
     ):

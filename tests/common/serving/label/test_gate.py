@@ -193,10 +193,17 @@ def test_a_form_that_cannot_be_read(kind):
 
 def test_names_of_files_that_lead_elsewhere(tmp_path):
     body, kind = form({}, {"file": Path(__file__)})
-    for name in (b"..", b"../a.png", b"a\\b.png"):
+    for name, words in (
+        (b"..", "names no image"), (b"/tmp/..", "names no image"), (b"/tmp/", "names no image"),
+        (b"/tmp/.a.png", "names no image"), (b"/t\tmp/a.png", "holds a control character"),
+        (b"x\\a.png", "holds a folder"),
+    ):  # fmt: skip
         status, line = ask("PUT", "/datastore/image", body.replace(b"test_gate.py", name), kind)
-        assert status == 422
-        assert line.startswith("file: its filename: names no image")
+        assert status == 422, name
+        assert line.startswith(f"file: its filename: {words}"), line
+    # 3D Slicer's client writes where the file lies on its own machine
+    for name in (b"/tmp/Slicer-me/a.nii.gz", b"C:\\Temp\\a.nii.gz", b"../a.nii.gz"):
+        assert ask("PUT", "/datastore/?image=a", body.replace(b"test_gate.py", name), kind)[0] == 200, name
 
 
 def test_what_is_not_there_is_said_in_one_line_and_faults_of_the_program_are_not():

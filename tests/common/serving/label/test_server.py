@@ -1,6 +1,7 @@
 """A server of the real MONAI Label on a folder, driven over HTTP: ``make test-label``."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -252,11 +253,13 @@ def test_a_second_server_leaves_the_first_alone(server, bundles, studies):
 
 
 def test_the_client_of_3d_slicer(server, models, studies, tmp_path):
-    """MONAI Label's own client class is the file that Slicer's module has; the parameters are what its table gives."""
+    """The client of Slicer's module, as MONAI Label's package brings it; the parameters are what its table gives."""
     import nrrd
-    from monailabel.client import MONAILabelClient
 
-    client = MONAILabelClient(server.url, tmpdir=str(tmp_path), client_id="user-slicer")
+    plugin = Path(sys.prefix) / "monailabel" / "plugins" / "slicer" / "MONAILabel" / "MONAILabelLib" / "client.py"
+    module = importlib.util.module_from_spec(spec := importlib.util.spec_from_file_location("slicer_client", plugin))
+    spec.loader.exec_module(module)
+    client = module.MONAILabelClient(server.url, tmpdir=str(tmp_path), client_id="user-slicer")
     config = client.info()["models"]["ssa"]["config"]
     assert (config["text_prompt"], config["laterality"][0]) == ("", "choose")
     # getParamsFromConfig sends of a list its first, which the combo box has put there; of the rest the table's value
@@ -283,7 +286,7 @@ def test_the_client_of_3d_slicer(server, models, studies, tmp_path):
     # a refusal is the line, which Slicer shows
     with pytest.raises(Exception) as raised:
         client.infer("ssa", "dx", params | {"laterality": "choose"})
-    assert "laterality: whose left does the sentence mean?" in raised.value.msg
+    assert "laterality: whose left does the sentence mean?" in raised.value.msg  # what its window shows
 
 
 def test_without_its_weights_a_bundle_answers_nothing(server, bundles):
