@@ -253,4 +253,4 @@ def run_on_ray(
     finally:
         if started:
             ray.shutdown()
-    return state
+    return {folder: state[folder] for folder in folders}
