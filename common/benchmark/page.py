@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,13 @@ def _page(head: Sequence[str], made: Sequence[tuple[Block, list[str]]], cases: M
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>" if lines else ""
+    return "<ul>" + "".join(f"<li>{_marked(line)}</li>" for line in lines) + "</ul>" if lines else ""
+
+
+def _marked(line: str) -> str:
+    """A line of Markdown: its code and emphasis as HTML, the rest as text."""
+    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(line))
+    return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", text)
 
 
 def _table(block: Block) -> str:

@@ -37,7 +37,7 @@ def _svg(figure: Any) -> str:
 def bars(filled: Filled) -> str:
     """Both definitions of Dice of each line, with their intervals."""
     lines = filled.scored
-    figure, axes = _figure(7.5, 0.9 + 0.42 * len(lines))
+    figure, axes = _figure(7.5, 1.2 + 0.42 * len(lines))
     for at, (key, word, colour) in enumerate(_KINDS):
         found = [line.summary()["dice"][key] for line in lines]
         values = [100 * s["value"] for s in found]
@@ -51,7 +51,7 @@ def bars(filled: Filled) -> str:
     axes.invert_yaxis()
     axes.set_xlabel("Dice, % (95 % interval over subjects)")
     axes.set_xlim(0, 100)
-    axes.legend(loc="lower left", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return _svg(figure)
 
 

@@ -174,9 +174,12 @@ def block_of_conditions(filled: Filled) -> Block | None:
     words = DEGRADE_WORDS if set(held) & set(DEGRADED) else CONTROL_WORDS
     rows = []
     for line in filled.scored:
-        row: dict[str, Any] = {"row": line.row.name}
-        for name in held:
-            summary = line.summary(name)
+        # seeds that have all of them: a mean over two seeds does not stand beside one of a single seed
+        asked = [name for name in held if any(run.scores(name) for run in line.runs)]
+        same = Line(line.row, [run for run in line.runs if all(run.scores(name) for name in asked)])
+        row: dict[str, Any] = {"row": line.row.name, "seeds": ", ".join(map(str, same.seeds))}
+        for name in asked:
+            summary = same.summary(name)
             if summary:
                 micro, image = (percent(summary["dice"][k], interval=False) for k in ("micro", "per_image"))
                 row[words[name]] = f"{micro} / {image}"
@@ -185,7 +188,7 @@ def block_of_conditions(filled: Filled) -> Block | None:
     note = "Dice, %: micro / per image, of the same weights."
     if words is CONTROL_WORDS:
         note += " A text-guided method loses by a wrong sentence; what is left without the picture is the sentence's."
-    return Block(f"{filled.table.title}: {what}", rows, ("row", *(words[n] for n in held)), [note], 3)
+    return Block(f"{filled.table.title}: {what}", rows, ("row", "seeds", *(words[n] for n in held)), [note], 3)
 
 
 def block_of_subsets(filled: Filled, subsets: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> Block | None:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -176,6 +177,26 @@ def test_controls_and_degradations_are_columns(tmp_path):
         assert block.rows[0]["its own sentence" if key == "main-qata" else "clean"] == "89.66 / 89.52"
         assert (plots.curve(filled) is not None) == (key == "degradations-qata") if table.curve else True
         assert plots.reliability(filled.scored).startswith("<svg")
+
+
+def test_conditions_are_compared_on_the_same_seeds(tmp_path):
+    table = tables(["main-qata"])[0]
+    cells = table.cells(SCALES["C"], (0, 1))["SSA"]
+    for cell, good in zip(cells, (7, 2), strict=True):
+        ((folder, _),) = prepare(tmp_path, [cell]).items()
+        done(folder, cell, good)
+    shutil.rmtree(folder / "scores" / "mirrored")  # the second seed's
+    (filled,) = fill(tmp_path, [table], SCALES["C"], (0, 1))
+    (row,) = block_of_conditions(filled).rows
+    assert row["seeds"] == "0"
+    assert row["its own sentence"] == row["sides swapped"] == "89.66 / 89.52"
+    assert filled.lines[2].seeds == [0, 1]
+
+
+def test_notes_are_html(tmp_path):
+    from common.benchmark.page import _marked
+
+    assert _marked("`a<b` is *very* odd") == "<code>a&lt;b</code> is <em>very</em> odd"
 
 
 def test_curves_over_the_share_of_masks(tmp_path):
