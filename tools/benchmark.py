@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def main(args: argparse.Namespace) -> int:
     from common.benchmark.grid import places, prepare, run_grid, run_on_ray
     from common.benchmark.protocols import PROTOCOLS, SCALES, tables
     from common.benchmark.work import adopt, finished, read_json
+    from common.benchmark.write import write
 
     scale = SCALES[args.scale]
     output = (args.output or Path("runs") / f"benchmark-{scale.name}").resolve()
@@ -78,20 +80,39 @@ def main(args: argparse.Namespace) -> int:
         folder = output / "cells" / name
         if folder not in folders or not run:
             raise UserError(f"--adopt {text}: write CELL=RUN, a cell of these tables (--dry-run lists them)")
-        adopt(folder, Path(run))
+        if folders[folder].dataset not in data:
+            raise UserError(f"--adopt {text}: give its data set's folder as --data")
+        adopt(folder, Path(run), data[folders[folder].dataset])
         print(f"{name}: takes {run}")
 
     state: dict[Path, str] = {}
     if not args.report:
         if not data:
             raise UserError("--data is not given: name the folder of a data set, as downloaded")
+        ended_as_by_ctrl_c()
+        where = places(args.workers, args.threads)
         if args.engine == "ray":
-            state = run_on_ray(folders, data, args.threads or 1, say)
+            if args.workers:
+                raise UserError("--workers: is for this machine; with --engine ray the cluster says how many there are")
+            state = run_on_ray(folders, data, int(where[0].variables["OMP_NUM_THREADS"]), say, args.retry)
         else:
-            state = run_grid(folders, data, places(args.workers, args.threads), say, args.retry)
-    for path in write(output, wanted, scale, args.seeds, data, costs=not args.no_costs, fill=args.fill):
+            state = run_grid(folders, data, where, say, args.retry)
+    for path in write(output, wanted, scale, args.seeds, data, costs=not args.no_costs, documents=args.fill, said=say):
         print(path)
-    return int("failed" in state.values())
+    for folder, word in state.items():
+        if word == "elsewhere":
+            print(f"{folder.name}: another command has it; its numbers are missing here until that one is done")
+    return int(bool({"failed", "elsewhere", "unfinished"} & set(state.values())))
+
+
+def ended_as_by_ctrl_c() -> None:
+    """A signal to end, or a terminal that closes, ends the processes of cells too, as Ctrl-C does."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
 
 
 def datasets(folders: list[Path]) -> dict[str, Path]:
@@ -112,54 +133,6 @@ def datasets(folders: list[Path]) -> dict[str, Path]:
             raise UserError(f"{folder}: holds {DATASETS[name]}, as {found[name]} does; give one of them")
         found[name] = place.resolve()
     return found
-
-
-def write(
-    output: Path, wanted: list[Any], scale: Any, seeds: list[int], data: dict[str, Path], *, costs: bool, fill: bool
-) -> list[Path]:
-    """Read all cells and write the results; returns the files."""
-    import json
-
-    from common.benchmark.cost import cost
-    from common.benchmark.page import fill_documents, picture_of_cases, write_results
-    from common.benchmark.results import fill as read
-    from common.benchmark.statistics import stratified
-    from common.benchmark.subsets import split_rows
-    from common.benchmark.work import read_json
-    from common.bundle import BUNDLES, bundle_folder
-    from common.datasets import load_dataset
-    from common.files import write_text
-
-    filled = read(output, wanted, scale, seeds)
-    subsets: dict[str, Any] = {}
-    measured = read_json(output / "costs.json")
-    cases: dict[str, Any] = {}
-    for one in filled:
-        if not one.table.key.startswith("main-") or not one.scored:
-            continue
-        if one.table.dataset in data:
-            root = data[one.table.dataset]
-            score = one.scored[0].runs[0].cell.score
-            items = load_dataset(one.table.dataset, root, score["split"], limit=score.get("limit"))
-            # no row of these tables learns from a part of the images or from other splits than the published ones
-            seen = load_dataset(one.table.dataset, root, "train", limit=scale.override.get("train_limit"))
-            subsets[one.table.key] = {
-                line.row.name: stratified(split_rows(line.rows()[0], items, seen)) for line in one.scored
-            }
-            best = max(one.scored, key=lambda line: line.summary()["dice"]["per_image"]["value"])
-            cases |= picture_of_cases(best, root)
-        if costs:
-            for line in one.scored:
-                if line.row.name not in measured:
-                    say(f"measuring {line.row.name}")
-                    cell = line.runs[0].cell
-                    network = {k: v for k, v in cell.override.items() if k.split("::")[0] == "network_def"}
-                    measured[line.row.name] = cost(bundle_folder(cell.bundle), cell.of_network, network)
-            write_text(output / "costs.json", json.dumps(measured, indent=4) + "\n")
-    paths = write_results(output, filled, scale, subsets, measured, cases)
-    if fill:
-        fill_documents(BUNDLES.parent, filled, scale, paths[0])
-    return paths
 
 
 def say(line: str) -> None:

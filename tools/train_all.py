@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from common.errors import UserError
-from tools.benchmark import datasets, say
+from tools.benchmark import datasets, ended_as_by_ctrl_c, say
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", choices=("C", "G", "paper"), default="G", help="as of tools benchmark (default: G)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the trainings (default: 0)")
     parser.add_argument("--output", type=Path, help="folder of cells and results (default: runs/benchmark-SCALE)")
+    parser.add_argument("--retry", action="store_true", help="run trainings again that have failed")
     parser.add_argument("--workers", type=int, help="cells at once (default: one a GPU; one on a CPU)")
     parser.add_argument("--threads", type=int, help="CPU threads of each (default: the cores shared)")
 
@@ -31,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     from common.benchmark.protocols import SCALES, tables
     from common.benchmark.train_all import train_all
 
-    if args.budget <= 0:
+    if not 0 < args.budget < float("inf"):
         raise UserError(f"--budget {args.budget:g}: give a number of minutes above 0")
     scale = SCALES[args.scale]
     output = (args.output or Path("runs") / f"benchmark-{scale.name}").resolve()
@@ -39,8 +40,16 @@ def main(args: argparse.Namespace) -> int:
         cell for table in tables(args.plan) for row in table.cells(scale, args.seeds).values() for cell in row
     )
     data = datasets(args.data)
-    state = train_all(prepare(output, cells), data, places(args.workers, args.threads), args.budget, say)
+    ended_as_by_ctrl_c()
+    where = places(args.workers, args.threads)
+    state = train_all(prepare(output, cells), data, where, args.budget, say, args.retry)
     for folder, word in state.items():
         print(f"{word:12}{folder.name}")
-    print(f"results: python -m tools benchmark {' '.join(args.plan)} --scale {scale.name} --report --output {output}")
+    seeds, sets = " ".join(map(str, args.seeds)), " ".join(f"--data {folder}" for folder in args.data)
+    print(
+        f"results: python -m tools benchmark {' '.join(args.plan)} --scale {scale.name} --seeds {seeds} {sets} "
+        f"--report --output {output}"
+    )
+    if "left" in state.values() and not set(state.values()) & {"done", "failed", "unfinished"}:
+        raise UserError(f"--budget {args.budget:g}: is too short for an epoch of any training; give more minutes")
     return int("failed" in state.values())

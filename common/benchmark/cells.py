@@ -21,7 +21,7 @@ CONTROLS = {
     "original": Conditions(captions="original"),
 }
 DEGRADED = {name: Conditions(degrade=name) for name in ("noise140", "noise120", "noise110", "blur3", "blur5", "blur7")}
-CONDITIONS = CONTROLS | DEGRADED
+CONDITIONS = CONTROLS | {"canonical": Conditions(captions="canonical")} | DEGRADED
 OF_TRAINING = {"gpu", "word_noise", "cutmix", "mirror", "as_released"}
 
 

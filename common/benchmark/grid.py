@@ -14,11 +14,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common.benchmark.cells import Cell
+from common.benchmark.cells import Cell, from_json
 from common.benchmark.work import claimed, finished, read_json
 from common.errors import UserError
 from common.files import write_text
@@ -42,8 +42,15 @@ def places(workers: int | None = None, threads: int | None = None) -> list[Place
     Args:
         workers: processes at once; None is one a GPU, and one on a CPU.
         threads: of each; None shares the cores.
+
+    Raises:
+        UserError: one of them is below 1.
     """
     import torch
+
+    for name, value in (("workers", workers), ("threads", threads)):
+        if value is not None and value < 1:
+            raise UserError(f"--{name} {value}: give 1 or more")
 
     gpus = torch.cuda.device_count()
     count = workers or gpus or 1
@@ -56,12 +63,18 @@ def places(workers: int | None = None, threads: int | None = None) -> list[Place
 
 
 def prepare(output: Path, cells: Sequence[Cell]) -> dict[Path, Cell]:
-    """The folders of cells under ``output``, each with its ``cell.json`` (its evaluations may have grown)."""
+    """The folders of cells under ``output``, each with its ``cell.json``.
+
+    What an earlier command asked for stays asked for: it may be running still.
+    """
     found = {}
     for cell in cells:
         folder = output / CELLS / cell.name
-        text = cell.as_json()
         path = folder / "cell.json"
+        if path.is_file():
+            before = from_json(path.read_text(encoding="utf-8")).evaluations
+            cell = replace(cell, evaluations=tuple(dict.fromkeys(cell.evaluations + before)))
+        text = cell.as_json()
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)
         found[folder] = cell
@@ -205,7 +218,11 @@ def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def run_on_ray(
-    folders: Mapping[Path, Cell], data: Mapping[str, Path], threads: int, said: Callable[[str], None] = print
+    folders: Mapping[Path, Cell],
+    data: Mapping[str, Path],
+    threads: int,
+    said: Callable[[str], None] = print,
+    retry: bool = False,
 ) -> dict[Path, str]:
     """As :func:`run_grid`, each cell a task of a Ray cluster whose machines see the folders under the same paths.
 
@@ -214,6 +231,7 @@ def run_on_ray(
         data: a data set's name -> its folder.
         threads: CPUs that a cell asks for on a machine without GPU.
         said: called with a line for the user.
+        retry: run those again that have failed.
 
     Raises:
         UserError: Ray is not installed.
@@ -231,7 +249,7 @@ def run_on_ray(
     def one(folder: str, cell: Cell, place: Mapping[str, str]) -> str:
         lines: list[str] = []
         where = Place("a worker", place)
-        state = run_grid({Path(folder): cell}, data, [where], lines.append)
+        state = run_grid({Path(folder): cell}, data, [where], lines.append, retry)
         return state[Path(folder)]
 
     task = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3)(one)

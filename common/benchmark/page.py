@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from common.benchmark import plots
+from common.benchmark.cells import OWN
 from common.benchmark.protocols import Scale
 from common.benchmark.report import (
     Block,
@@ -57,8 +58,6 @@ def blocks(
     """All blocks of the report, each with its plots as SVG."""
     found: list[tuple[Block, list[str]]] = []
     for one in filled:
-        if not one.scored and not any(run.status["state"] == "failed" for line in one.lines for run in line.runs):
-            continue
         drawn = [plots.bars(one)] if one.scored else []
         if one.table.curve and (line := plots.curve(one)):
             drawn.append(line)
@@ -209,7 +208,7 @@ def picture_of_cases(line: Line, data: Path, count: int = 3) -> dict[str, np.nda
     from common.metrics.overlap import counts, dice
     from common.runtime.compare import Run, compare, pick
 
-    run = line.runs[0]
+    run = next(run for run in line.runs if run.scores(OWN))
     rows = sorted((row for row in line.rows()[0] if row["dice"] is not None), key=lambda row: row["dice"])
     items = load_dataset(run.cell.dataset, data, run.cell.score["split"])
     found = {}

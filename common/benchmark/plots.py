@@ -101,7 +101,7 @@ def _over_degradation(filled: Filled) -> dict[str, list[tuple[Any, float, float,
 
 
 def reliability(lines: Sequence[Line]) -> str | None:
-    """Share of lesion pixels against predicted probability, of each line's first seed; None without any."""
+    """Share of lesion pixels against predicted probability, of each line's first scored seed; None without any."""
     held = {
         line.row.name: each[0]["reliability"] for line in lines if (each := line.each()) and each[0].get("reliability")
     }

@@ -14,7 +14,7 @@ from common.report.tables import markdown_table
 
 CONTROL_WORDS = {
     OWN: "its own sentence", "default": "none: the default one", "shuffled": "another image's",
-    "mirrored": "sides swapped", "blank": "image blank", "original": "as typed",
+    "mirrored": "sides swapped", "blank": "image blank", "original": "as typed", "canonical": "canonical",
 }  # fmt: skip
 DEGRADE_WORDS = {
     OWN: "clean", "noise140": "dose 140", "noise120": "dose 120", "noise110": "dose 110", "blur3": "blur 3",
@@ -71,9 +71,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def paper_cell(line: Line) -> str:
+def paper_cell(line: Line, evaluation: str = OWN) -> str:
     """The paper's numbers, with the definition that they show."""
-    row = line.paper
+    row = line.paper(evaluation)
     if row is None:
         return ""
     iou = "" if row.iou is None else f" / {row.iou:.2f}"
@@ -98,7 +98,7 @@ def block_of_scores(filled: Filled) -> Block:
                 "sides, %": percent(summary["consistency"]["laterality"]["prediction"], interval=False),
             }
         else:
-            row["seeds"] = _why(line)
+            row["seeds"] = _why(line, filled.at_hand)
         notes += [
             f"{line.row.name}, seed {run.cell.seed}: failed: {run.status.get('error', '')}"
             for run in line.runs if run.status["state"] == "failed"
@@ -115,18 +115,18 @@ def block_of_scores(filled: Filled) -> Block:
     return Block(filled.table.title, rows, COLUMNS, notes, plots=plots)
 
 
-def _why(line: Line) -> str:
+def _why(line: Line, at_hand: bool) -> str:
     """Why a line has no numbers."""
     if any(run.status["state"] == "failed" for run in line.runs):
         return "failed"
-    return "not run" if line.runs[0].status["state"] != "no data" else "no data"
+    return "not run" if at_hand else "no data"
 
 
 def block_of_tests(filled: Filled) -> Block | None:
     """Each line against the reference."""
     rows = []
     for name, test in filled.tests.items():
-        row: dict[str, Any] = {"row": name}
+        row: dict[str, Any] = {"row": name, "against": test["reference"]}
         for key, word in (("micro", "micro"), ("per_image", "per image")):
             found = test[key]
             if found is None:
@@ -134,9 +134,7 @@ def block_of_tests(filled: Filled) -> Block | None:
             row |= {
                 f"difference {word}, points": percent(found | {"value": found["difference"]}),
                 f"p {word}": _p(found["p_holm"]),
-                f"verdict {word}": found["verdict"]
-                .replace("first", "this one")
-                .replace("second", filled.table.reference),
+                f"verdict {word}": found["verdict"].replace("first", "this one").replace("second", test["reference"]),
             }
             if key == "per_image":
                 row["p Wilcoxon"] = _p(found["wilcoxon_p_holm"])
@@ -144,8 +142,8 @@ def block_of_tests(filled: Filled) -> Block | None:
     if not rows:
         return None
     columns = (
-        "row", "difference micro, points", "p micro", "verdict micro", "difference per image, points", "p per image",
-        "p Wilcoxon", "verdict per image",
+        "row", "against", "difference micro, points", "p micro", "verdict micro", "difference per image, points",
+        "p per image", "p Wilcoxon", "verdict per image",
     )  # fmt: skip
     note = (
         "Paired over the same images, subjects resampled; p corrected by Holm over this table. No difference is seen "
@@ -159,7 +157,8 @@ def block_of_tests(filled: Filled) -> Block | None:
             f"{100 * differ[key]:.2f} points {word}" for key, word in (("micro", "micro"), ("per_image", "per image"))
         ]
         note += f"(of the row where it is largest: {', '.join(known)})."
-    return Block(f"{filled.table.title}: against {filled.table.reference}", rows, columns, [note], level=3)
+    notes = [note, *(f"{name}: not tested: {why}" for name, why in filled.untested.items())]
+    return Block(f"{filled.table.title}: one row against another", rows, columns, notes, level=3)
 
 
 def _p(value: float) -> str:
@@ -184,6 +183,9 @@ def block_of_conditions(filled: Filled) -> Block | None:
                 micro, image = (percent(summary["dice"][k], interval=False) for k in ("micro", "per_image"))
                 row[words[name]] = f"{micro} / {image}"
         rows.append(row)
+        papers = {words[name]: paper_cell(line, name) for name in held}
+        if words is DEGRADE_WORDS and any(papers.values()):
+            rows.append({"row": f"{line.row.name}: the paper's Dice / IoU", **papers})
     what = "with worse pictures" if words is DEGRADE_WORDS else "with other sentences than the images' own"
     note = "Dice, %: micro / per image, of the same weights."
     if words is CONTROL_WORDS:
@@ -206,7 +208,9 @@ def block_of_subsets(filled: Filled, subsets: Mapping[str, Mapping[str, Mapping[
     if not rows:
         return None
     columns = tuple(dict.fromkeys(key for row in rows for key in row))
-    return Block(f"{filled.table.title}: parts of the images", rows, columns, ["Dice, %: micro / per image."], 3)
+    return Block(
+        f"{filled.table.title}: parts of the images", rows, columns, ["Dice, %: micro / per image, of all seeds."], 3
+    )
 
 
 def block_of_costs(costs: Mapping[str, Mapping[str, Any]]) -> Block | None:
@@ -254,7 +258,7 @@ def block_of_provenance(filled: Sequence[Filled], scale: Scale) -> Block:
             "torch": run.sidecar["versions"]["torch"],
             "device": run.sidecar["device"],
         }
-        for name, (run, names) in runs.items() if run.trained
+        for name, (run, names) in runs.items() if run.trained and run.sidecar
     ]  # fmt: skip
     columns = ("cell", "rows", "images", "data", "steps", "seconds", "epoch", "commit", "torch", "device")
     notes = [f"Scale {scale.name}: {scale.words}."]
@@ -267,10 +271,9 @@ def block_of_provenance(filled: Sequence[Filled], scale: Scale) -> Block:
 
 
 def absent(filled: Sequence[Filled]) -> list[str]:
-    """A line for each data set that no table has numbers of."""
-    held = {one.table.dataset for one in filled if one.scored}
-    wanted = list(dict.fromkeys(one.table.dataset for one in filled))
-    return [f"{DATASETS[name]}: not at hand, its rows are not run." for name in wanted if name not in held]
+    """A line for each data set that is not at hand."""
+    names = dict.fromkeys(one.table.dataset for one in filled if not one.at_hand)
+    return [f"{DATASETS[name]}: not at hand, its rows are not run." for name in names]
 
 
 def anchors() -> list[str]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from common.benchmark import published
-from common.benchmark.cells import OWN, Cell
+from common.benchmark.cells import DEGRADED, OWN, Cell
 from common.benchmark.grid import CELLS
 from common.benchmark.protocols import Row, Scale, Table
 from common.benchmark.statistics import NO_DIFFERENCE, STATISTICS, compare, family
-from common.benchmark.work import TRAINED, read_json
+from common.benchmark.work import TRAINED, missing, read_json
+from common.errors import UserError
 from common.metrics import read_scores, summarise
 
 METRICS = {
@@ -35,7 +35,7 @@ class Run:
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        """``state`` (done, failed, or waiting), ``error`` of a failed one."""
+        """``state`` (done, failed, unfinished or waiting), ``error`` of a failed one."""
         return read_json(self.folder / "status.json") or {"state": "waiting"}
 
     @cached_property
@@ -48,16 +48,10 @@ class Run:
         """Steps, epochs, seconds."""
         return read_json(self.folder / "train" / TRAINED)
 
-    @cached_property
-    def history(self) -> list[dict[str, str]]:
-        """Rows of ``history.csv``."""
-        with (self.folder / "train" / "history.csv").open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
     def scores(self, evaluation: str) -> Path | None:
-        """The folder of an evaluation, if it is there whole."""
-        folder = self.folder / "scores" / evaluation
-        return folder if (folder / "score.json").is_file() else None
+        """The folder of an evaluation, if it is there whole and of these weights and rows."""
+        asked = replace(self.cell, evaluations=(evaluation,))
+        return None if missing(self.folder, asked) else self.folder / "scores" / evaluation
 
 
 @dataclass
@@ -93,29 +87,27 @@ class Line:
         """Those that are scored."""
         return [run.cell.seed for run in self.runs if run.scores(OWN)]
 
-    @property
-    def paper(self) -> published.Published | None:
-        """The paper's row."""
-        if self.row.published is None:
+    def paper(self, evaluation: str = OWN) -> published.Published | None:
+        """The paper's row of the same data, share of masks and degradation."""
+        if self.row.published is None or evaluation not in (OWN, *DEGRADED):
             return None
         paper, name = self.row.published
-        named = [row for row in published.rows(paper=paper) if name in (row.method, row.method.split(":")[0])]
-        found = [row for row in named if self._fits(row)]
-        return found[0] if found else None
-
-    def _fits(self, row: published.Published) -> bool:
-        """Whether a published row is of the same data and share of masks."""
-        words = set(row.condition.split()) - {"ablation"}
-        fraction = {f"fraction={self.row.fraction:g}"} if self.row.fraction != 1 else set()
-        return row.dataset == self.runs[0].cell.dataset and words == fraction
+        wanted = {f"fraction={self.row.fraction:g}"} if self.row.fraction != 1 else set()
+        wanted |= set() if evaluation == OWN else {f"degrade={evaluation}"}
+        for row in published.rows(paper=paper, dataset=self.runs[0].cell.dataset):
+            named = name in (row.method, row.method.split(":")[0])
+            if named and set(row.condition.split()) - {"ablation"} == wanted:
+                return row
+        return None
 
 
 @dataclass
 class Filled:
-    """A table with what its cells said."""
+    """A table with what its cells said; ``at_hand``: whether its data set is."""
 
     table: Table
     lines: list[Line]
+    at_hand: bool = True
 
     @property
     def scored(self) -> list[Line]:
@@ -135,10 +127,18 @@ class Filled:
         table is the least that counts for all of them (``seeds_differ``, None where no line has two).
         """
         lines = {line.row.name: line for line in self.scored}
-        reference = lines.pop(self.table.reference, None)
-        if reference is None:
-            return {}
-        found = family({name: compare(line.rows(), reference.rows()) for name, line in lines.items()})
+        pairs = {}
+        for name, line in lines.items():
+            other = lines.get(line.row.reference or self.table.reference)
+            if other is not None and other is not line:
+                pairs[name] = line, other
+        found = {}
+        for name, (line, other) in pairs.items():
+            try:
+                found[name] = compare(line.rows(), other.rows()) | {"reference": other.row.name}
+            except UserError as error:
+                self.untested[name] = str(error)
+        found = family(found)
         for key, seeds in self.seeds_differ.items():
             for test in found.values():
                 if test[key]:
@@ -146,6 +146,11 @@ class Filled:
                     if seeds is not None and abs(test[key]["difference"]) <= seeds:
                         test[key]["verdict"] = NO_DIFFERENCE
         return found
+
+    @cached_property
+    def untested(self) -> dict[str, str]:
+        """Why a line could not be tested."""
+        return {}
 
     @cached_property
     def seeds_differ(self) -> dict[str, float | None]:
@@ -158,8 +163,10 @@ class Filled:
         return found
 
 
-def fill(output: Path, tables: Sequence[Table], scale: Scale, seeds: Sequence[int]) -> list[Filled]:
-    """Read what is under ``output``."""
+def fill(
+    output: Path, tables: Sequence[Table], scale: Scale, seeds: Sequence[int], at_hand: Collection[str] | None = None
+) -> list[Filled]:
+    """Read what is under ``output``; ``at_hand`` names the data sets that are, None says nothing of it."""
     return [
         Filled(
             table,
@@ -167,6 +174,7 @@ def fill(output: Path, tables: Sequence[Table], scale: Scale, seeds: Sequence[in
                 Line(row, [Run(cell, output / CELLS / cell.name) for cell in cells])
                 for row, cells in zip(table.rows, table.cells(scale, seeds).values(), strict=True)
             ],
+            at_hand is None or table.dataset in at_hand,
         )
         for table in tables
     ]

@@ -14,14 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import torch
+
 from common.benchmark.cells import Cell
 from common.benchmark.grid import Place, end, ended, launch, reason
 from common.benchmark.plan import Job, Plan
 from common.benchmark.work import TRAINED, finished, read_json, training
 from common.bundle import bundle_folder
-from common.datasets import load_dataset
+from common.datasets.load import load_training
 from common.runtime.workflow import merged_config
 
+_GPU = 40.0  # times faster than the table, as long as nothing is known; too high a guess is corrected by the first job
 _GRACE = 60.0  # s after its deadline that a process has to write its last checkpoint before it is ended
 
 
@@ -32,7 +35,10 @@ def job_of(folder: Path, cell: Cell, data: Path) -> Job:
     batch = config["batch_size"]
     length = config["epoch_length"]
     if length is None:
-        items = load_dataset(cell.dataset, data, "train", limit=config["train_limit"])
+        items = load_training(
+            cell.dataset, data, train_split=config["train_split"], fraction=config["fraction"],
+            seed=config["data_seed"], limit=config["train_limit"], draw=config["draw"],
+        )  # fmt: skip
         length = max(1, len(items) // batch)
     job = Job(
         folder.name, cell.bundle, tuple(config["image_size"]), config["max_epochs"] * length, length, batch
@@ -60,6 +66,7 @@ def train_all(
     where: Sequence[Place],
     minutes: float,
     said: Callable[[str], None] = print,
+    retry: bool = False,
 ) -> dict[Path, str]:
     """Train and score cells, the first ones first, for so many minutes.
 
@@ -69,14 +76,22 @@ def train_all(
         where: places, one cell at a time at each.
         minutes: in all, start and evaluations included.
         said: called with a line for the user.
+        retry: run those again that have failed.
 
     Returns:
         How each cell stands: done, unfinished (to be gone on with), failed, no data, or left (no time).
     """
     until = time.time() + 60 * minutes
     state = {f: "done" if finished(f, c) else "left" if c.dataset in data else "no data" for f, c in folders.items()}
+    for folder, word in state.items():
+        if word == "left" and not retry and read_json(folder / "status.json").get("state") == "failed":
+            state[folder] = "failed"
     named = {folder.name: folder for folder in folders}
-    plan = Plan([job_of(f, c, data[c.dataset]) for f, c in folders.items() if state[f] == "left"])
+    # the plan's table is of CPUs; what is measured on this machine soon takes its place
+    plan = Plan(
+        [job_of(f, c, data[c.dataset]) for f, c in folders.items() if state[f] == "left"],
+        speed=_GPU if torch.cuda.is_available() else 1.0,
+    )
     for job in plan.jobs:
         folder = named[job.name]
         if read_json(folder / "train" / TRAINED):
@@ -84,11 +99,10 @@ def train_all(
     busy: dict[Place, tuple[Job, subprocess.Popen[bytes], float, int]] = {}
     free = list(where)
     try:
-        while free or busy:
+        while busy or (free and plan.next(until - time.time())):
             for place in list(free):
                 chosen = plan.next(until - time.time())
-                if chosen is None:
-                    free.remove(place)
+                if chosen is None:  # now; when another job is over, more may be known, or free
                     continue
                 job, limit = chosen
                 plan.drop(job)  # while it runs, nobody else takes it
@@ -96,7 +110,7 @@ def train_all(
                 left = f", {(until - time.time()) / 60:.1f} minutes left"
                 said(f"{place.name}: {job.name}, {job.done} of {job.steps} steps done{left}")
                 process = launch(folder, data[folders[folder].dataset], place, time.time() + limit)
-                busy[place] = job, process, time.monotonic(), len(history(folder))
+                busy[place] = job, process, time.monotonic(), steps_done(folder)
                 free.remove(place)
             time.sleep(0.2)
             for place, (job, process, began, before) in list(busy.items()):
@@ -110,10 +124,10 @@ def train_all(
                 seconds = time.monotonic() - began
                 state[folder] = ended(folder, process.returncode, seconds)
                 said(f"{state[folder]}: {job.name} ({seconds:.0f} s){_speed(folder)}{reason(folder, state[folder])}")
-                rows = history(folder)[before:]
+                rows = [row for row in history(folder) if int(row["steps"]) > before]
                 if rows:
                     inside = sum(float(row["seconds"]) for row in rows)
-                    plan.learn(job, inside / (len(rows) * job.epoch_steps), max(0.0, seconds - inside))
+                    plan.learn(job, inside / (steps_done(folder) - before), max(0.0, seconds - inside))
                 if state[folder] == "unfinished" and rows:
                     plan.progress(job, steps_done(folder))
                     plan.dropped.discard(job.name)

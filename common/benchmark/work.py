@@ -22,6 +22,8 @@ from typing import Any
 
 from common.benchmark.cells import CONDITIONS, Cell, from_json
 from common.bundle import bundle_folder
+from common.datasets.fingerprint import fingerprint
+from common.datasets.load import load_training
 from common.engines.checkpoint import provenance, what_counts
 from common.errors import UserError, user_error
 from common.files import write_text
@@ -94,29 +96,43 @@ def run_cell(folder: Path, data: Path, deadline: float | None = None) -> None:
         write_text(folder / "environment.json", made_here)
     try:
         train_cell(folder, cell, data, deadline)
+        problems = []
         for name in missing(folder, cell):
             if deadline is not None and time.time() > deadline:
                 raise Unfinished
-            where = folder / "scores" / name
-            # a network trained without pictures is scored without them, too
-            conditions = CONDITIONS[name]
-            blank = conditions.blank_image or bool(cell.override.get("blank_image"))
-            evaluate(
-                bundle_folder(cell.bundle), cell.overlays, data, where, weights=folder / "train" / "model.pt",
-                conditions=replace(conditions, blank_image=blank),
-                override={**cell.override, "dataset": cell.dataset, **cell.score},
-            )  # fmt: skip
-            write_text(where / "environment.json", made_here)
-            write_text(where / "score.json", json.dumps(dict(cell.score)))
+            try:
+                _evaluate(folder, cell, data, name, made_here)
+            except UserError as error:  # the other evaluations are none the worse
+                problems.append(f"{name}: {error}")
+        if problems:
+            raise UserError("; ".join(problems))
     except Unfinished:
         _status(folder, "unfinished", began)
         return
-    except BaseException as error:
+    except KeyboardInterrupt:  # of the user, or of a budget that is spent: it is gone on with
+        _status(folder, "unfinished", began)
+        raise
+    except Exception as error:
         line = str(user_error(error) or f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
-        if not isinstance(error, KeyboardInterrupt):
-            _status(folder, "failed", began, error=line)
+        _status(folder, "failed", began, error=line)
         raise
     _status(folder, "done", began)
+
+
+def _evaluate(folder: Path, cell: Cell, data: Path, name: str, environment: str) -> None:
+    """One evaluation of a cell's weights."""
+    where = folder / "scores" / name
+    # a network trained without pictures is scored without them, too
+    conditions = CONDITIONS[name]
+    blank = conditions.blank_image or bool(cell.override.get("blank_image"))
+    (where / "score.json").unlink(missing_ok=True)  # until it is there again, the evaluation is not whole
+    evaluate(
+        bundle_folder(cell.bundle), cell.overlays, data, where, weights=folder / "train" / "model.pt",
+        conditions=replace(conditions, blank_image=blank),
+        override={**cell.override, "dataset": cell.dataset, **cell.score},
+    )  # fmt: skip
+    write_text(where / "environment.json", environment)
+    write_text(where / "score.json", json.dumps(dict(cell.score)))
 
 
 def _status(folder: Path, state: str, began: float, **more: Any) -> None:
@@ -151,10 +167,16 @@ def _train(
 ) -> None:
     if (output / TRAINED).is_file():
         return
-    where = {"dataset_dir": str(data), "output_dir": str(output), "resume": (output / "last.pt").is_file()}
+    where = {
+        "dataset_dir": str(data), "output_dir": str(output), "resume": (output / "last.pt").is_file(),
+        # not those of the bundle, where a configuration without an overlay of its own puts them
+        "weights": str(output / "model.pt"),
+    }  # fmt: skip
     flow = run_bundle(bundle_folder(cell.bundle), configs, "training", **settings, **where, deadline=deadline)
     if not over(output, flow.parser.get_parsed_content("max_epochs")):
         raise Unfinished
+    if not (output / "model.pt").is_file():
+        raise UserError(f"{output}: no epoch had a score that is a number; see history.csv")
     with (output / "history.csv").open(newline="", encoding="utf-8") as file:
         epochs = list(csv.DictReader(file))
     facts = {
@@ -175,15 +197,16 @@ def over(output: Path, max_epochs: int) -> bool:
     return run["stopped"] or run["epoch"] >= max_epochs
 
 
-def adopt(folder: Path, run: Path) -> None:
+def adopt(folder: Path, run: Path, data: Path) -> None:
     """Take a training that was run by hand as that of a cell, if it is the very training that the cell asks for.
 
     Args:
         folder: of the cell, with ``cell.json``.
-        run: the training's ``output_dir``, moved to nowhere: the cell's ``train`` becomes a link to it.
+        run: the training's ``output_dir``; it stays where it is, and the cell's ``train`` becomes a link to it.
+        data: the data set's folder.
 
     Raises:
-        UserError: it has another configuration, is not finished, or the cell has a training.
+        UserError: it has another configuration or other data, is not finished, or the cell has a training.
     """
     cell = from_json((folder / "cell.json").read_text(encoding="utf-8"))
     if cell.stage_one is not None:
@@ -191,8 +214,8 @@ def adopt(folder: Path, run: Path) -> None:
     if (folder / "train").exists():
         raise UserError(f"{folder / 'train'}: the cell has a training already")
     sidecar = read_json(run / "model.json")
-    if not sidecar:
-        raise UserError(f"{run}: has no model.json; give the --output_dir of a training")
+    if not {"config", "data"} <= sidecar.keys() or not (run / "history.csv").is_file():
+        raise UserError(f"{run}: has no model.json and history.csv of a training; give its --output_dir")
     configs, settings = training(cell)
     wanted = what_counts(_said(merged_config(bundle_folder(cell.bundle), configs, settings)))
     made = what_counts(_said(sidecar["config"]))
@@ -201,6 +224,13 @@ def adopt(folder: Path, run: Path) -> None:
     other = sorted(key for key in keys if wanted.get(key) != made.get(key))
     if other:
         raise UserError(f"{run}: is another training than {cell.name} ({', '.join(other)} differ)")
+    config = sidecar["config"]
+    rows = load_training(
+        cell.dataset, data, train_split=config["train_split"], fraction=config["fraction"], seed=config["data_seed"],
+        limit=config["train_limit"], draw=config["draw"],
+    )  # fmt: skip
+    if fingerprint(rows) != sidecar["data"]:
+        raise UserError(f"{run}: was trained on other data than {data}")
     if not over(run, sidecar["config"]["max_epochs"]):
         raise UserError(f"{run}: is not finished; go on with it (--resume true)")
     with (run / "history.csv").open(newline="", encoding="utf-8") as file:
@@ -209,8 +239,8 @@ def adopt(folder: Path, run: Path) -> None:
         "configs": configs, "settings": settings, "epochs": len(epochs), "steps": int(epochs[-1]["steps"]),
         "seconds": round(sum(float(row["seconds"]) for row in epochs), 1), "adopted": True,
     }  # fmt: skip
+    write_text(run / TRAINED, json.dumps(facts, indent=4) + "\n")
     (folder / "train").symlink_to(run.resolve(), target_is_directory=True)
-    write_text(folder / "train" / TRAINED, json.dumps(facts, indent=4) + "\n")
 
 
 def _said(item: Any) -> Any:

@@ -10,6 +10,7 @@ from common.benchmark import grid
 from common.benchmark.cells import OWN, Cell, from_json
 from common.benchmark.grid import Place, ended, launch, places, prepare, run_grid
 from common.benchmark.work import claimed, finished
+from common.errors import UserError
 
 CELLS = [Cell("unet", (), "qata", seed) for seed in range(4)]
 WORKER = """
@@ -80,6 +81,20 @@ def test_more_evaluations_are_asked_for_in_the_same_folder(tmp_path, fake):
     assert from_json((folder / "cell.json").read_text()) == more
     assert finished(folder, CELLS[0])
     assert not finished(folder, more)
+
+
+def test_what_another_command_asked_for_stays(tmp_path):
+    one, two = replace(CELLS[0], evaluations=(OWN, "mirrored")), replace(CELLS[0], evaluations=(OWN, "blur3"))
+    prepare(tmp_path, [one])
+    ((folder, cell),) = prepare(tmp_path, [two]).items()
+    assert cell.evaluations == (OWN, "blur3", "mirrored")
+    assert from_json((folder / "cell.json").read_text()) == cell
+
+
+@pytest.mark.parametrize("wrong", [{"workers": -1}, {"workers": 0}, {"threads": -2}])
+def test_numbers_of_workers_and_threads(wrong):
+    with pytest.raises(UserError, match="give 1 or more"):
+        places(**wrong)
 
 
 def test_scores_of_other_rows_or_of_older_weights_do_not_count(tmp_path, fake):

@@ -71,7 +71,7 @@ def test_the_five_methods_and_their_baselines_are_compared():
 def test_the_papers_number_stands_beside_the_row(tmp_path, table, row, dice, definition):
     (one,) = fill(tmp_path, tables([table]), SCALES["paper"], (0,))
     line = next(line for line in one.lines if line.row.name == row)
-    assert (line.paper.dice, line.paper.definition) == (dice, definition)
+    assert (line.paper().dice, line.paper().definition) == (dice, definition)
 
 
 def test_a_row_that_names_a_published_one_finds_it_somewhere():

@@ -33,7 +33,7 @@ def evaluation(folder, good, images=12):
         reliability.add(np.where(pred, 0.8, 0.1), TRUTH)
     about = {"split": "validation", "grid": "source", "reliability": reliability.summary()}
     write_scores(rows, about | summarise(rows), folder)
-    (folder / "score.json").write_text("{}")
+    (folder / "score.json").write_text(json.dumps({"split": "validation", "limit": 500}))
 
 
 def done(folder, cell, good, **conditions):
@@ -165,17 +165,20 @@ def test_documents_are_filled_from_whole_tables_alone(tmp_path, made, monkeypatc
 def test_controls_and_degradations_are_columns(tmp_path):
     for key, condition in (("main-qata", "mirrored"), ("degradations-qata", "blur7")):
         table = tables([key])[0]
-        wanted = table.cells(SCALES["C"], (0,))["MMI-UNet"][0]
+        wanted = table.cells(SCALES["C"], (0,))["BiCLIP"][0]
         ((folder, cell),) = prepare(tmp_path / key, [wanted]).items()
         done(folder, cell, 7, **{condition: 3})
         (filled,) = fill(tmp_path / key, [table], SCALES["C"], (0,))
         block = block_of_conditions(filled)
-        assert [row["row"] for row in block.rows] == ["MMI-UNet"]
+        assert block.rows[0]["row"] == "BiCLIP"
         column = {"mirrored": "sides swapped", "blur7": "blur 7"}[condition]
         # 3 and 2 of 8 rows: 2 * 20 / (20 + 64); per image (48 / 88 + 32 / 80) / 2
         assert block.rows[0][column] == "47.62 / 47.27"
         assert block.rows[0]["its own sentence" if key == "main-qata" else "clean"] == "89.66 / 89.52"
-        assert (plots.curve(filled) is not None) == (key == "degradations-qata") if table.curve else True
+        if table.curve:
+            assert plots.curve(filled).startswith("<svg")
+            assert block.rows[1]["row"] == "BiCLIP: the paper's Dice / IoU"
+            assert block.rows[1]["blur 7"] == "88.01 / 78.59 (micro)"
         assert plots.reliability(filled.scored).startswith("<svg")
 
 
@@ -214,8 +217,16 @@ def test_curves_over_the_share_of_masks(tmp_path):
 
 def test_no_numbers_no_table(tmp_path):
     filled = fill(tmp_path, tables(["main-mosmed"]), SCALES["C"], (0,))
-    assert [block.title for block, _ in blocks(filled, SCALES["C"], {}, {})] == ["What was run"]
+    assert [block.title for block, _ in blocks(filled, SCALES["C"], {}, {})] == [
+        "Methods on MosMedData+",
+        "What was run",
+    ]
+    text = write_results(tmp_path, filled, SCALES["C"], {}, {}, {})[0].read_text()
+    assert "not at hand" not in text
+    assert "| SSA | not run |" in text
+    filled = fill(tmp_path, tables(["main-mosmed"]), SCALES["C"], (0,), {"qata"})
     text = write_results(tmp_path, filled, SCALES["C"], {}, {}, {})[0].read_text()
     assert "MosMedData+: not at hand, its rows are not run." in text
+    assert "| SSA | no data |" in text
     assert block_of_costs({}) is None
     assert filled[0].lines[0].summary(OWN) is None

@@ -123,3 +123,35 @@ def test_what_is_done_is_not_begun(tmp_path, clock, qata_phantoms):
     assert (list(state.values()), lines) == (["done"], [])
     (folder,) = folders
     assert json.loads((folder / "status.json").read_text())["state"] == "done"
+
+
+def test_a_place_for_which_there_was_nothing_is_asked_again(tmp_path, clock, qata_phantoms, monkeypatch):
+    real, asked = train_all.Plan.next, []
+
+    def next_job(self, remaining):
+        asked.append(remaining)
+        return None if len(asked) == 3 else real(self, remaining)  # what the second place is told at first
+
+    monkeypatch.setattr(train_all.Plan, "next", next_job)
+    folders = prepare(tmp_path, [BASE, replace(BASE, seed=1)])
+    lines = []
+    state = train_all.train_all(folders, {"qata": qata_phantoms}, places(2, 1), 10, lines.append)
+    assert set(state.values()) == {"done"}
+    assert sum(line.startswith("worker 1: ") for line in lines) == 1
+
+
+def test_failed_ones_are_not_tried_again_at_every_call(tmp_path, clock, qata_phantoms):
+    folders = prepare(tmp_path, [replace(BASE, seed=7)])
+    data = {"qata": qata_phantoms}
+    train_all.train_all(folders, data, places(1, 1), 10, lambda _: None)
+    lines = []
+    assert list(train_all.train_all(folders, data, places(1, 1), 10, lines.append).values()) == ["failed"]
+    assert not lines
+    train_all.train_all(folders, data, places(1, 1), 10, lines.append, retry=True)
+    assert lines
+
+
+def test_the_steps_of_a_part_of_the_masks_are_its_own(tmp_path, qata_phantoms):
+    override = {"max_epochs": 3, "epoch_length": None, "batch_size": 2, "fraction": 0.25}
+    ((folder, cell),) = prepare(tmp_path, [replace(BASE, fraction=0.25, override=override)]).items()
+    assert job_of(folder, cell, qata_phantoms).epoch_steps == 4  # 8 of 32 images

@@ -9,11 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from common.benchmark import work
 from common.benchmark.cells import OWN, merged
 from common.benchmark.grid import prepare
 from common.benchmark.protocols import _STAGE_ONE_C, tables
 from common.benchmark.work import adopt, finished, over, read_json, run_cell
 from common.bundle import bundle_folder
+from common.engines import TimeLimit
+from common.engines.checkpoint import provenance
 from common.errors import UserError
 from common.runtime.workflow import run_bundle
 
@@ -46,7 +49,7 @@ def test_a_cell_has_its_own_folder_with_configuration_environment_and_numbers(ce
         assert finished(folder, cell)
         assert read_json(folder / "status.json")["state"] == "done"
         assert read_json(folder / "environment.json")["packages"]["torch"] == torch.__version__
-        assert len(read_json(folder / "environment.json")["commit"]) >= 7
+        assert read_json(folder / "environment.json")["commit"] == provenance()["commit"]
         trained = read_json(folder / "train" / "trained.json")
         assert (trained["epochs"], trained["steps"]) == (2, 2)
         sidecar = read_json(folder / "train" / "model.json")
@@ -68,8 +71,10 @@ def test_the_second_stage_has_the_first_ones_encoder(cells):
     assert config["image_checkpoint"] == str(folder / "stage_one" / "model.pt")
 
 
-def test_what_is_there_is_not_done_again(cells, qata_phantoms):
-    folder, cell = next(iter(cells.items()))
+def test_what_is_there_is_not_done_again(tmp_path, cells, qata_phantoms):
+    whole, cell = next(iter(cells.items()))
+    folder = tmp_path / whole.name
+    shutil.copytree(whole, folder)
     weights = folder / "train" / "model.pt"
     kept = weights.stat().st_mtime_ns, (folder / "scores" / OWN / "scores.csv").stat().st_mtime_ns
     shutil.rmtree(folder / "scores" / "mirrored")
@@ -88,6 +93,60 @@ def test_a_failure_is_one_line_in_the_status(tmp_path, cells, qata_phantoms):
     assert status["state"] == "failed"
     assert status["error"]
     assert "\n" not in status["error"]
+
+
+def test_it_goes_on_after_an_epoch_to_the_same_weights(tmp_path, cells, qata_phantoms, monkeypatch):
+    done, cell = next(iter(cells.items()))
+    (folder,) = prepare(tmp_path, [cell])
+    with monkeypatch.context() as patch:
+        patch.setattr(TimeLimit, "before_epoch", lambda self, engine: engine.state.epoch == 2 and engine.terminate())
+        run_cell(folder, qata_phantoms, deadline=time.time() + 1000)
+    assert read_json(folder / "status.json")["state"] == "unfinished"
+    assert (folder / "train" / "last.pt").is_file()
+    run_cell(folder, qata_phantoms)
+    assert finished(folder, cell)
+    one, two = (torch.load(f / "train" / "model.pt", weights_only=True) for f in (done, folder))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_weights_are_the_cells_whatever_the_overlays(tmp_path, cells, qata_phantoms):
+    override = {**TINY.override, "network_def::network::channels": [4, 8], "network_def::network::strides": [2]}
+    cell = replace(next(iter(cells.values())), overlays=("gpu",), override=override, evaluations=(OWN,))
+    (folder,) = prepare(tmp_path, [cell])
+    shipped = bundle_folder("unet") / "models"
+    before = sorted(shipped.iterdir())
+    run_cell(folder, qata_phantoms)
+    assert finished(folder, cell)
+    assert (folder / "train" / "model.pt").is_file()
+    assert sorted(shipped.iterdir()) == before
+
+
+def test_one_evaluation_that_fails_takes_no_other_with_it(tmp_path, cells, qata_phantoms, monkeypatch):
+    cell = replace(next(iter(cells.values())), evaluations=(OWN, "mirrored", "blank"))
+    (folder,) = prepare(tmp_path, [cell])
+    real = work.evaluate
+
+    def evaluate(*args, conditions, **more):
+        if conditions.control == "mirrored":
+            raise UserError("x.png: its sides cannot be swapped")
+        real(*args, conditions=conditions, **more)
+
+    monkeypatch.setattr(work, "evaluate", evaluate)
+    with pytest.raises(UserError, match=r"mirrored: x\.png: its sides"):
+        run_cell(folder, qata_phantoms)
+    assert work.missing(folder, cell) == ["mirrored"]
+
+
+def test_an_interrupt_is_no_failure(tmp_path, cells, qata_phantoms, monkeypatch):
+    (folder,) = prepare(tmp_path, [next(iter(cells.values()))])
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(work, "run_bundle", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(folder, qata_phantoms)
+    assert read_json(folder / "status.json")["state"] == "unfinished"
 
 
 def test_a_deadline_stops_it_and_it_goes_on_to_the_same_weights(tmp_path, cells, qata_phantoms):
@@ -111,13 +170,19 @@ def test_a_run_made_by_hand_is_taken_if_it_is_the_very_same(tmp_path, cells, qat
     other = replace(cell, seed=1)
     (wrong,) = prepare(tmp_path / "other", [other])
     with pytest.raises(UserError, match=r"run: is another training than unet-qata-s1-\w+ \(seed differ\)"):
-        adopt(wrong, run)
-    with pytest.raises(UserError, match=r"has no model\.json"):
-        adopt(folder, tmp_path)
-    adopt(folder, run)
+        adopt(wrong, run, qata_phantoms)
+    with pytest.raises(UserError, match=r"has no model\.json and history\.csv"):
+        adopt(folder, tmp_path, qata_phantoms)
+    elsewhere = tmp_path / "other" / qata_phantoms.name
+    shutil.copytree(qata_phantoms, elsewhere)
+    table = (elsewhere / "train.csv").read_text().replace("lung", "lungs")
+    (elsewhere / "train.csv").write_text(table)
+    with pytest.raises(UserError, match="was trained on other data than"):
+        adopt(folder, run, elsewhere)
+    adopt(folder, run, qata_phantoms)
     assert json.loads((folder / "train" / "trained.json").read_text())["adopted"]
     with pytest.raises(UserError, match="has a training already"):
-        adopt(folder, run)
+        adopt(folder, run, qata_phantoms)
     before = (run / "model.pt").stat().st_mtime_ns
     run_cell(folder, qata_phantoms)
     assert finished(folder, cell)
@@ -133,4 +198,4 @@ def test_a_run_that_was_broken_off_is_not_taken(tmp_path, cells, qata_phantoms):
     last["_run"]["epoch"] = 1
     torch.save(last, run / "last.pt")
     with pytest.raises(UserError, match="is not finished; go on with it"):
-        adopt(folder, run)
+        adopt(folder, run, qata_phantoms)
