@@ -25,8 +25,9 @@ from common.serving.label.convert import nifti_to_dicom_seg
 from common.serving.label.gate import Gate, answer_to, answer_to_http, answer_to_types
 from common.serving.label.help_page import page
 from common.serving.label.launch import HOSTS
-from common.serving.label.scratch import Scratch
+from common.serving.label.scratch import Scratch, clear
 
+clear()
 infer.nifti_to_dicom_seg = nifti_to_dicom_seg
 
 

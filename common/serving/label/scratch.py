@@ -28,6 +28,11 @@ def use(folder: Path) -> None:
     tempfile.gettempdir = lambda: _OWN.get() or str(folder)
 
 
+def clear() -> None:
+    """Empty the folder of this process, before any request: MONAI Label leaves the settings of its logs there."""
+    use(Path(tempfile.gettempdir()))
+
+
 def use_of_task() -> None:
     """A folder for this process, below that of the server that started it."""
     base = Path(tempfile.gettempdir())

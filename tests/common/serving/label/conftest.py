@@ -134,6 +134,15 @@ def studies(tmp_path_factory):
     return write_studies(tmp_path_factory.mktemp("studies") / "images")
 
 
+def left_in(folder: Path) -> list[Path]:
+    """What stays in a folder; a request's is removed just after its answer is sent."""
+    for _ in range(100):
+        if not (found := list(folder.iterdir())):
+            break
+        time.sleep(0.1)
+    return found
+
+
 def needs_monai_label() -> None:
     try:
         importlib.metadata.version("monailabel")

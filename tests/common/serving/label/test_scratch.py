@@ -76,6 +76,13 @@ def test_requests_do_not_take_each_others(folder):
     assert list(folder.iterdir()) == []
 
 
+def test_what_was_left_before_the_first_request_is_cleared(folder):
+    (folder / "logging.json").touch()
+    scratch.clear()
+    assert list(folder.iterdir()) == []
+    assert tempfile.gettempdir() == str(folder)
+
+
 def test_the_servers_own_life_has_no_folder(folder):
     async def life(*_):
         assert tempfile.gettempdir() == str(folder)
