@@ -138,6 +138,7 @@ def check(python: Path, folder: Path, bundle: Path) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_it_works_where_nothing_of_this_repository_is(unpacked, bundle, tmp_path):
     """The other packages are those of this environment: they are many, and the lock names them."""
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
