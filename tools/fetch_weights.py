@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Place, show or list the files, a line each; exit code 1 if one that is listed is not in its place."""
+    """Place, show or list the files, a line each; exit code 1 if one could not be placed. ``--list`` judges nothing."""
     from common.bundle import BUNDLES, bundle_folder
     from common.runtime.large_files import LIST, Source, fetch, read_list, write_list
 

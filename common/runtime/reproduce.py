@@ -121,6 +121,7 @@ def recorded(run: Path) -> Recorded:
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
         _ = sidecar["config"]["network_def"], sidecar["data"]["sha256"], float(sidecar["value"]), sidecar["commit"]
+        _ = sidecar["metric"], int(sidecar["epoch"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: is not the sidecar that a training writes; give its folder") from error
     weights, rows = path.with_suffix(".pt"), path.with_name("history.csv")
