@@ -95,13 +95,13 @@ def write_small(
         raise UserError(f"{source}: {parameters:,} parameters, at most {MOST:,} go into git; train a smaller network")
     _check_configuration(bundle, source, facts["config"])
     portable = dict(_portable(source, facts.pop("config")))
-    full = Model(bundle, [OVERLAY], "cpu", weights=str(source))
+    full = Model(bundle, [OVERLAY], "cpu", weights=str(source), unreadable="default")
     place = Processing(bundle, [OVERLAY]).weights
     agreement = None
     with replacing(place) as part:
         with part.open("wb") as file:
             torch.save(_half(source, state), file)
-        half = Model(bundle, [OVERLAY], "cpu", weights=str(part))
+        half = Model(bundle, [OVERLAY], "cpu", weights=str(part), unreadable="default")
         if items:
             agreement = agree(full, half, items)
             if not agreement.cost < AGREE:  # nor nan, where no image has a lesion
