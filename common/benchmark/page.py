@@ -162,8 +162,8 @@ def fill_documents(
 ) -> None:
     """Put tables between the markers of README and model cards, and ``RESULTS.md`` beside README.
 
-    README has ``main-qata`` and ``main-qata-controls``; a model card has the ablation that is called as its bundle. A
-    table that is not whole leaves them as they are.
+    README has ``main-qata`` and ``main-qata-controls``; a model card has the ablation that is called as its bundle.
+    Rows that were not run say so; a table with fewer numbers than the document has leaves it as it is.
 
     Args:
         root: of the repository.
@@ -188,12 +188,19 @@ def fill_documents(
         for mark, parts in marks.items():
             if f"<!-- {mark} -->" not in text:
                 continue
-            if not one.whole:
-                said(f"{file}: {mark} left as it is: the table {key} is not whole")
-                continue
             made = "\n".join(part.markdown(heading=number > 0) for number, part in enumerate(parts))
+            there = text.partition(f"<!-- {mark} -->")[2].partition("<!-- /numbers -->")[0]
+            if _numbered(made) < max(1, _numbered(there)):
+                said(f"{file}: {mark} left as it is: it has more numbers than there are for {key} here")
+                continue
             changed = fill_markers(file, mark.removeprefix("numbers:"), made)
             said(f"{file}: {mark} {'filled' if changed else 'unchanged'}")
+
+
+def _numbered(table: str) -> int:
+    """Rows of the first table of a document's part that have a number in their third column."""
+    lines = table.strip().partition("\n\n")[0].splitlines()
+    return sum(bool(re.match(r"\|[^|]*\|[^|]*\| *\d", line)) for line in lines)
 
 
 def picture_of_cases(line: Line, data: Path, count: int = 3) -> dict[str, np.ndarray]:

@@ -114,11 +114,6 @@ class Filled:
         """Lines with numbers."""
         return [line for line in self.lines if line.rows()]
 
-    @property
-    def whole(self) -> bool:
-        """Whether every line has all evaluations of its first seed; a line says which seeds it has."""
-        return all(line.runs[0].scores(name) for line in self.lines for name in line.runs[0].cell.evaluations)
-
     @cached_property
     def tests(self) -> dict[str, dict[str, Any]]:
         """Each line against the reference, corrected by Holm; without a scored reference there are none.

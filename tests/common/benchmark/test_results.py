@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,27 +138,28 @@ def test_plots_are_the_same_bytes_again(made):
     assert plots.bars(made[0]) == plots.bars(made[0])
 
 
-def test_documents_are_filled_from_whole_tables_alone(tmp_path, made, monkeypatch):
+def test_documents_are_filled_and_never_with_less(tmp_path, made, monkeypatch):
     card = tmp_path / "bundles" / "ssa" / "docs" / "README.md"
     card.parent.mkdir(parents=True)
-    old = "before\n<!-- numbers:ssa -->\nold\n<!-- /numbers -->\nafter\n"
-    card.write_text(old)
+    card.write_text("before\n<!-- numbers:ssa -->\nNot measured yet.\n<!-- /numbers -->\nafter\n")
     monkeypatch.setattr("common.benchmark.page.bundle_folder", lambda name: tmp_path / "bundles" / name)
     said = []
     results = tmp_path / "out.md"
     results.write_text("# Results\n")
     fill_documents(tmp_path, made, SCALES["C"], results, said.append)
-    assert card.read_text() == old
     assert (tmp_path / "RESULTS.md").read_text() == "# Results\n"
-    assert said[1:] == [f"{card}: numbers:ssa left as it is: the table ssa is not whole"]
-    table = made[0].table
-    whole = replace(table, rows=(table.rows[0], table.rows[3]))
+    text = card.read_text()
+    assert "| SSA: both | 0, 1 | 89.66" in text
+    assert "| CDG | not run |" in text
+    assert text.endswith("after\n")
+    assert said[1:] == [f"{card}: numbers:ssa filled"]
+    # a folder in which only one row was run
     root = made[0].lines[0].runs[0].folder.parent.parent
-    filled = fill(root, [whole], SCALES["C"], (0, 1))
-    assert filled[0].whole
-    fill_documents(tmp_path, filled, SCALES["C"], results, said.append)
-    assert "| SSA: both | 0, 1 | 89.66" in card.read_text()
-    assert card.read_text().endswith("after\n")
+    shutil.rmtree(root / "cells" / made[0].lines[0].runs[0].folder.name)
+    shutil.rmtree(root / "cells" / made[0].lines[0].runs[1].folder.name)
+    fill_documents(tmp_path, fill(root, [made[0].table], SCALES["C"], (0, 1)), SCALES["C"], results, said.append)
+    assert card.read_text() == text
+    assert said[-1] == f"{card}: numbers:ssa left as it is: it has more numbers than there are for ssa here"
 
 
 def test_controls_and_degradations_are_columns(tmp_path):
