@@ -42,8 +42,8 @@ def write(
         data: a data set's name -> its folder; parts of the images and pictures need it.
         costs: measure parameters, operations, time and memory, all networks one after the other; else what an earlier
             call measured is shown.
-        documents: put tables into README and model cards. ``RESULTS.md`` then has every table with numbers of two rows or
-            more.
+        documents: put tables into README and model cards. ``RESULTS.md`` then has every table with numbers of two
+            rows or more.
         said: called with a line for the user.
 
     Returns:
