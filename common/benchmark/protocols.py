@@ -293,8 +293,7 @@ _SEMI_ROWS = (
         "+ teacher and student",
         "semi_medref",
         override={**_NO_MIX, **_NO_POS, **_NO_ITCL},
-        published=("Semi-MedRef", "+EMA"),
-        end=False,
+        published=("Semi-MedRef", "+EMA"),  # what its parts are compared with: with every seed, too
     ),
     Row("+ PosAug", "semi_medref", override={**_NO_MIX, **_NO_ITCL}, published=("Semi-MedRef", "+PosAug"), end=False),
     Row("+ T-PatchMix", "semi_medref", override=_NO_ITCL, published=("Semi-MedRef", "+TPM"), end=False),
