@@ -140,6 +140,8 @@ class Filled:
                     test[key]["seeds_differ"] = seeds
                     if seeds is not None and abs(test[key]["difference"]) <= seeds:
                         test[key]["verdict"] = NO_DIFFERENCE
+                    elif seeds is None and test[key]["verdict"] != NO_DIFFERENCE:
+                        test[key]["verdict"] += ", by one seed"
         return found
 
     @cached_property

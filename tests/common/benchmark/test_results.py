@@ -84,6 +84,18 @@ def test_tests_are_against_the_reference(made):
     assert row["difference micro, points"].startswith("28.79 [")  # 89.66 less 2 * 28 / (28 + 64)
 
 
+def test_one_seed_is_said_to_be_one(tmp_path):
+    table = tables(["ssa"])[0]
+    cells = table.cells(SCALES["C"], (0,))
+    for name, good in {"baseline": 4, "SSA: both": 7}.items():
+        ((folder, cell),) = prepare(tmp_path, cells[name]).items()
+        done(folder, cell, good)
+    (filled,) = fill(tmp_path, [table], SCALES["C"], (0,))
+    (row,) = block_of_tests(filled).rows
+    assert row["verdict micro"] == "this one higher, by one seed"
+    assert "not known here: no row has two" in block_of_tests(filled).notes[0]
+
+
 def test_what_seeds_differ_by_is_no_difference_between_methods(tmp_path):
     table = tables(["ssa"])[0]
     cells = table.cells(SCALES["C"], (0, 1))
