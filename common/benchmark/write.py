@@ -42,8 +42,8 @@ def write(
         data: a data set's name -> its folder; parts of the images and pictures need it.
         costs: measure parameters, operations, time and memory, all networks one after the other; else what an earlier
             call measured is shown.
-        documents: put tables into README and model cards. ``RESULTS.md`` then has every table with numbers of two
-            rows or more.
+        documents: put tables into README and model cards. ``RESULTS.md`` then also has every other
+            table of which all rows are there.
         said: called with a line for the user.
 
     Returns:
@@ -53,8 +53,8 @@ def write(
     if documents:
         asked = {table.key for table in wanted}
         others = [table for table in tables(list(PROTOCOLS)) if table.key not in asked]
-        # one row alone, of a training that another table asked for, is no comparison
-        filled += [one for one in fill(output, others, scale, seeds, data) if len(one.scored) > 1]
+        # a few rows alone, of trainings that another table asked for, are no table
+        filled += [one for one in fill(output, others, scale, seeds, data) if len(one.scored) == len(one.lines)]
     main = [one for one in filled if one.table.key.startswith(_MAIN) and one.scored]
     subsets: dict[str, Any] = {}
     cases: dict[str, Any] = {}
