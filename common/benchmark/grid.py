@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from common.benchmark.cells import Cell, from_json
-from common.benchmark.work import claimed, finished, read_json
+from common.benchmark.work import claimed, read_json, standing
 from common.errors import UserError
 from common.files import write_text
 
@@ -108,17 +108,8 @@ def run_grid(
     Raises:
         KeyboardInterrupt: after the processes have ended; what they did is kept.
     """
-    state: dict[Path, str] = {}
-    waiting: list[Path] = []
-    for folder, cell in folders.items():
-        if finished(folder, cell):
-            state[folder] = "done"
-        elif read_json(folder / "status.json").get("state") == "failed" and not retry:
-            state[folder] = "failed"
-        elif cell.dataset not in data:
-            state[folder] = "no data"
-        else:
-            waiting.append(folder)
+    state = {folder: standing(folder, cell, data, retry) for folder, cell in folders.items()}
+    waiting = [folder for folder, word in state.items() if word == "left"]
     total, source = len(waiting), iter(enumerate(waiting, start=1))
     busy: dict[Place, tuple[Path, subprocess.Popen[bytes], float]] = {}
     try:
@@ -137,7 +128,7 @@ def run_grid(
                 _start(place, source, total, folders, data, busy, state, said)
     finally:
         end([process for _, process, _ in busy.values()])
-    return {folder: state[folder] for folder in folders}
+    return state
 
 
 def _start(

@@ -28,14 +28,13 @@ DEFINITION_WORDS = {
 
 @dataclass
 class Block:
-    """A heading, a table, notes below it, and plots, by the names that :mod:`common.benchmark.plots` gives them."""
+    """A heading, a table, and notes below it."""
 
     title: str
     rows: list[dict[str, Any]]
     columns: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
     level: int = 2
-    plots: tuple[str, ...] = ()
 
     def markdown(self, heading: bool = True) -> str:
         """As Markdown."""
@@ -53,6 +52,11 @@ def percent(statistic: Mapping[str, Any] | None, scale: float = 100.0, interval:
         return ""
     value, low, high = (scale * statistic[key] for key in ("value", "low", "high"))
     return f"{value:.2f} [{low:.2f}, {high:.2f}]" if interval else f"{value:.2f}"
+
+
+def both(summary: Mapping[str, Any]) -> str:
+    """Both kinds of Dice, ``82.48 / 72.87``: micro and per image."""
+    return " / ".join(percent(summary["dice"][key], interval=False) for key in ("micro", "per_image"))
 
 
 def seeds_of(line: Line, *path: str) -> str:
@@ -111,8 +115,7 @@ def block_of_scores(filled: Filled) -> Block:
             f"{one['images']} images of {one['subjects']} subjects, split {one['split']}, scored in the {one['grid']} "
             "grid; intervals: 95 % over subjects. `sides`: the mask is on the sides that the sentence names.",
         )
-    plots = ("bars", *(("curve",) if filled.table.curve else ()))
-    return Block(filled.table.title, rows, COLUMNS, notes, plots=plots)
+    return Block(filled.table.title, rows, COLUMNS, notes)
 
 
 def _why(line: Line, at_hand: bool) -> str:
@@ -180,8 +183,7 @@ def block_of_conditions(filled: Filled) -> Block | None:
         for name in asked:
             summary = same.summary(name)
             if summary:
-                micro, image = (percent(summary["dice"][k], interval=False) for k in ("micro", "per_image"))
-                row[words[name]] = f"{micro} / {image}"
+                row[words[name]] = both(summary)
         rows.append(row)
         papers = {words[name]: paper_cell(line, name) for name in held}
         if words is DEGRADE_WORDS and any(papers.values()):
@@ -202,8 +204,7 @@ def block_of_subsets(filled: Filled, subsets: Mapping[str, Mapping[str, Mapping[
         for name in names:
             summary = parts.get(name)
             if summary:
-                micro, image = (percent(summary["dice"][k], interval=False) for k in ("micro", "per_image"))
-                row[f"{name} ({summary['images']})"] = f"{micro} / {image}"
+                row[f"{name} ({summary['images']})"] = both(summary)
         rows.append(row)
     if not rows:
         return None

@@ -61,6 +61,7 @@ class Line:
     row: Row
     runs: list[Run]
     _rows: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
+    _pooled: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def rows(self, evaluation: str = OWN) -> list[list[dict[str, Any]]]:
         """Rows of ``scores.csv``, one list a seed that has them."""
@@ -80,7 +81,9 @@ class Line:
             return None
         if len(seeds) == 1:
             return self.each(evaluation)[0]
-        return summarise([row for rows in seeds for row in rows])
+        if evaluation not in self._pooled:  # a bootstrap, for which tables and plots ask several times
+            self._pooled[evaluation] = summarise([row for rows in seeds for row in rows])
+        return self._pooled[evaluation]
 
     @property
     def seeds(self) -> list[int]:

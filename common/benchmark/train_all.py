@@ -7,11 +7,9 @@ comes next and :class:`common.engines.TimeLimit` for how a training stops.
 
 from __future__ import annotations
 
-import csv
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -19,9 +17,9 @@ import torch
 from common.benchmark.cells import Cell
 from common.benchmark.grid import Place, end, ended, launch, reason
 from common.benchmark.plan import Job, Plan
-from common.benchmark.work import TRAINED, finished, read_json, training
+from common.benchmark.work import TRAINED, read_json, standing, training, training_rows
 from common.bundle import bundle_folder
-from common.datasets.load import load_training
+from common.report.curves import read_history
 from common.runtime.workflow import merged_config
 
 _GPU = 40.0  # times faster than the table, as long as nothing is known; too high a guess is corrected by the first job
@@ -35,11 +33,7 @@ def job_of(folder: Path, cell: Cell, data: Path) -> Job:
     batch = config["batch_size"]
     length = config["epoch_length"]
     if length is None:
-        items = load_training(
-            cell.dataset, data, train_split=config["train_split"], fraction=config["fraction"],
-            seed=config["data_seed"], limit=config["train_limit"], draw=config["draw"],
-        )  # fmt: skip
-        length = max(1, len(items) // batch)
+        length = max(1, len(training_rows(cell, data, config)) // batch)
     job = Job(
         folder.name, cell.bundle, tuple(config["image_size"]), config["max_epochs"] * length, length, batch
     )  # fmt: skip
@@ -49,9 +43,8 @@ def job_of(folder: Path, cell: Cell, data: Path) -> Job:
 
 def history(folder: Path) -> list[dict[str, str]]:
     """Rows of the training's ``history.csv``; none before its first epoch."""
-    with suppress(FileNotFoundError), (folder / "train" / "history.csv").open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-    return []
+    train = folder / "train"
+    return read_history(train) if (train / "history.csv").is_file() else []
 
 
 def steps_done(folder: Path) -> int:
@@ -82,10 +75,7 @@ def train_all(
         How each cell stands: done, unfinished (to be gone on with), failed, no data, or left (no time).
     """
     until = time.time() + 60 * minutes
-    state = {f: "done" if finished(f, c) else "left" if c.dataset in data else "no data" for f, c in folders.items()}
-    for folder, word in state.items():
-        if word == "left" and not retry and read_json(folder / "status.json").get("state") == "failed":
-            state[folder] = "failed"
+    state = {folder: standing(folder, cell, data, retry) for folder, cell in folders.items()}
     named = {folder.name: folder for folder in folders}
     # the plan's table is of CPUs; what is measured on this machine soon takes its place
     plan = Plan(

@@ -8,10 +8,8 @@ written last of all. What is there whole is not done again, so that a cell that 
 
 from __future__ import annotations
 
-import csv
 import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,9 +22,10 @@ from common.benchmark.cells import CONDITIONS, Cell, from_json
 from common.bundle import bundle_folder
 from common.datasets.fingerprint import fingerprint
 from common.datasets.load import load_training
-from common.engines.checkpoint import provenance, what_counts
+from common.engines.checkpoint import LATER_KEYS, provenance, what_counts
 from common.errors import UserError, user_error
 from common.files import write_text
+from common.report.curves import read_history
 from common.runtime.evaluate import evaluate
 from common.runtime.workflow import merged_config, run_bundle
 
@@ -59,6 +58,15 @@ def read_json(path: Path) -> dict[str, Any]:
 def finished(folder: Path, cell: Cell) -> bool:
     """Whether a cell is trained and all its evaluations are there."""
     return (folder / "train" / TRAINED).is_file() and not missing(folder, cell)
+
+
+def standing(folder: Path, cell: Cell, data: Mapping[str, Path], retry: bool) -> str:
+    """How a cell stands before a command: done, failed (and not to be tried again), no data, or left to do."""
+    if finished(folder, cell):
+        return "done"
+    if not retry and read_json(folder / "status.json").get("state") == "failed":
+        return "failed"
+    return "left" if cell.dataset in data else "no data"
 
 
 def missing(folder: Path, cell: Cell) -> list[str]:
@@ -177,14 +185,25 @@ def _train(
         raise Unfinished
     if not (output / "model.pt").is_file():
         raise UserError(f"{output}: no epoch had a score that is a number; see history.csv")
-    with (output / "history.csv").open(newline="", encoding="utf-8") as file:
-        epochs = list(csv.DictReader(file))
+    _trained(output, configs, {key: value for key, value in settings.items() if key != "image_checkpoint"})
+
+
+def _trained(output: Path, configs: Sequence[str], settings: Mapping[str, Any], **more: Any) -> None:
+    """Write that a training is done, and what it was."""
+    epochs = read_history(output)
     facts = {
-        "configs": list(configs), "settings": {k: v for k, v in settings.items() if k != "image_checkpoint"},
-        "epochs": len(epochs), "steps": int(epochs[-1]["steps"]),
-        "seconds": round(sum(float(row["seconds"]) for row in epochs), 1),
+        "configs": list(configs), "settings": dict(settings), "epochs": len(epochs), "steps": int(epochs[-1]["steps"]),
+        "seconds": round(sum(float(row["seconds"]) for row in epochs), 1), **more,
     }  # fmt: skip
     write_text(output / TRAINED, json.dumps(facts, indent=4) + "\n")
+
+
+def training_rows(cell: Cell, data: Path, config: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The rows that a cell's training with this configuration learns from."""
+    return load_training(
+        cell.dataset, data, train_split=config["train_split"], fraction=config["fraction"], seed=config["data_seed"],
+        limit=config["train_limit"], draw=config["draw"], splits=config.get("splits", LATER_KEYS["splits"]),
+    )  # fmt: skip
 
 
 def over(output: Path, max_epochs: int) -> bool:
@@ -224,22 +243,11 @@ def adopt(folder: Path, run: Path, data: Path) -> None:
     other = sorted(key for key in keys if wanted.get(key) != made.get(key))
     if other:
         raise UserError(f"{run}: is another training than {cell.name} ({', '.join(other)} differ)")
-    config = sidecar["config"]
-    rows = load_training(
-        cell.dataset, data, train_split=config["train_split"], fraction=config["fraction"], seed=config["data_seed"],
-        limit=config["train_limit"], draw=config["draw"],
-    )  # fmt: skip
-    if fingerprint(rows) != sidecar["data"]:
+    if fingerprint(training_rows(cell, data, sidecar["config"])) != sidecar["data"]:
         raise UserError(f"{run}: was trained on other data than {data}")
     if not over(run, sidecar["config"]["max_epochs"]):
         raise UserError(f"{run}: is not finished; go on with it (--resume true)")
-    with (run / "history.csv").open(newline="", encoding="utf-8") as file:
-        epochs = list(csv.DictReader(file))
-    facts = {
-        "configs": configs, "settings": settings, "epochs": len(epochs), "steps": int(epochs[-1]["steps"]),
-        "seconds": round(sum(float(row["seconds"]) for row in epochs), 1), "adopted": True,
-    }  # fmt: skip
-    write_text(run / TRAINED, json.dumps(facts, indent=4) + "\n")
+    _trained(run, configs, settings, adopted=True)
     (folder / "train").symlink_to(run.resolve(), target_is_directory=True)
 
 
@@ -254,10 +262,5 @@ def _said(item: Any) -> Any:
 
 def environment() -> dict[str, Any]:
     """Commit, device, threads and the version of every installed package; no name of a machine or person."""
-    import torch
-
     packages = {d.metadata["Name"]: d.version for d in distributions() if d.metadata["Name"]}
-    return provenance() | {
-        "threads": torch.get_num_threads(), "cpus": len(os.sched_getaffinity(0)),
-        "packages": dict(sorted(packages.items(), key=lambda item: item[0].lower())),
-    }  # fmt: skip
+    return provenance() | {"packages": dict(sorted(packages.items(), key=lambda item: item[0].lower()))}
