@@ -11,7 +11,7 @@ import inspect
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -189,6 +189,15 @@ def running_config() -> dict[str, Any]:
             return copy.deepcopy(caller.get())
         frame = frame.f_back
     return {}
+
+
+def is_code(value: Any) -> bool:
+    """Whether MONAI's parser would evaluate, look up or read from a file something in a value of a configuration."""
+    if isinstance(value, str):
+        return value.lstrip().startswith(("$", "%", "@"))
+    if isinstance(value, Mapping):
+        return any(map(is_code, value)) or any(map(is_code, value.values()))
+    return isinstance(value, Sequence) and any(map(is_code, value))
 
 
 def configuration_files(folder: Path, names: Sequence[str]) -> list[str]:

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import argparse
 import signal
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import UserError
+
+if TYPE_CHECKING:
+    from common.benchmark.protocols import Table
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument(
         "protocol", nargs="*",
-        help="main, controls, fractions, degradations, ablations, or a table of one of them, such as main-qata "
-        "(--dry-run lists them)",
+        help="main, controls, fractions, degradations, ablations, a table of one of them, such as main-qata "
+        "(--dry-run lists them), or a JSON file with a table of your own (docs/benchmark.md)",
     )  # fmt: skip
     parser.add_argument("--data", action="append", type=Path, default=[], help="a data set's folder (repeatable)")
     parser.add_argument(
         "--scale", choices=("C", "G", "paper"), default="C",
         help="C: small networks for a CPU (default); G: minutes of a GPU; paper: the papers' encoders and lengths",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the trainings (default: 0)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0],
+        help="of the trainings; the middle rows of an ablation take the first (0)",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, help="folder of cells and results (default: runs/benchmark-SCALE)")
     parser.add_argument("--workers", type=int, help="cells at once (default: one a GPU; one on a CPU)")
     parser.add_argument("--threads", type=int, help="CPU threads of each (default: the cores shared)")
@@ -52,7 +59,8 @@ def main(args: argparse.Namespace) -> int:
     from common.benchmark.cells import merged
     from common.benchmark.grid import places, prepare, run_grid, run_on_ray
     from common.benchmark.protocols import PROTOCOLS, SCALES, tables
-    from common.benchmark.work import adopt, finished, read_json
+    from common.benchmark.table_file import named_tables
+    from common.benchmark.work import adopt, describe
     from common.benchmark.write import write
 
     scale = SCALES[args.scale]
@@ -61,17 +69,18 @@ def main(args: argparse.Namespace) -> int:
         raise UserError("--seeds: one seed is given twice; give each once")
     if not args.protocol and not args.dry_run:
         raise UserError(f"say what to run: {', '.join(PROTOCOLS)}, or a table (--dry-run lists them)")
-    wanted = tables(args.protocol or list(PROTOCOLS))
+    wanted = named_tables(args.protocol or PROTOCOLS)
+    own = {table.key for table in wanted} - {table.key for table in tables(list(PROTOCOLS))}
+    if args.fill and own:
+        raise UserError(f"--fill: is for the project's own tables, and {', '.join(sorted(own))} is none; leave it out")
     cells = merged(c for table in wanted for row in table.cells(scale, args.seeds).values() for c in row)
-    data = datasets(args.data)
+    data = datasets(args.data, wanted)
     if args.dry_run:
         for table in wanted:
             print(f"{table.key}: {table.title}")
             for row, made in table.cells(scale, args.seeds).items():
                 for cell in made:
-                    folder = output / "cells" / cell.name
-                    state = "done" if finished(folder, cell) else read_json(folder / "status.json").get("state", "")
-                    print(f"  {row:44} {cell.name:52} {state or ('to do' if cell.dataset in data else 'no data')}")
+                    print(f"  {row:44} {cell.name:52} {describe(output / 'cells' / cell.name, cell, data)}")
         print(f"{len(cells)} trainings in all")
         return 0
     folders = prepare(output, cells)
@@ -115,11 +124,11 @@ def ended_as_by_ctrl_c() -> None:
         signal.signal(number, stop)
 
 
-def datasets(folders: list[Path]) -> dict[str, Path]:
-    """Known data sets by their names.
+def datasets(folders: list[Path], wanted: Sequence[Table]) -> dict[str, Path]:
+    """Data sets by their names.
 
     Raises:
-        UserError: a folder holds none of those that protocols are made for, or two hold the same.
+        UserError: a folder holds none, or one that no table is made for, or two hold the same.
     """
     from common.benchmark.protocols import DATASETS
     from common.datasets.load import find_dataset
@@ -127,8 +136,11 @@ def datasets(folders: list[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders:
         name, place = find_dataset("auto", folder)
-        if name not in DATASETS:
-            raise UserError(f"{folder}: is no data set of the protocols; those are {', '.join(DATASETS.values())}")
+        if name == "csv" and all(table.dataset != name for table in wanted):
+            known = ", ".join(label for key, label in DATASETS.items() if key != name)
+            raise UserError(
+                f"{folder}: is no data set of these tables; known are {known}; a table of your own takes others"
+            )
         if name in found:
             raise UserError(f"{folder}: holds {DATASETS[name]}, as {found[name]} does; give one of them")
         found[name] = place.resolve()

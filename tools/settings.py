@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from common.bundle import is_code
 from common.errors import UserError
 
 
@@ -44,7 +45,7 @@ def settings(pairs: Iterable[str], files: Sequence[str | Path]) -> dict[str, Any
             value = json.loads(text)
         except ValueError:
             value = text
-        if any(word.lstrip().startswith(("$", "%", "@")) for word in _texts(value)):
+        if is_code(value):
             raise UserError(f"--set {pair}: a value that starts with $, % or @ is not taken; write the value itself")
         found[key] = value
     return found
@@ -52,16 +53,3 @@ def settings(pairs: Iterable[str], files: Sequence[str | Path]) -> dict[str, Any
 
 def _first(key: str) -> str:
     return re.split("::|#", key)[0]
-
-
-def _texts(value: Any) -> Iterable[str]:
-    """All texts in a value, keys included."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield key
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)

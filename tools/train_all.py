@@ -13,12 +13,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument(
         "--plan", nargs="+", required=True, metavar="PROTOCOL",
-        help="protocols or tables of tools benchmark; the most valuable trainings of all of them come first",
+        help="protocols, tables or files, as tools benchmark takes; the most valuable trainings of all come first",
     )  # fmt: skip
     parser.add_argument("--budget", type=float, required=True, metavar="MINUTES", help="in all")
     parser.add_argument("--data", action="append", type=Path, required=True, help="a data set's folder (repeatable)")
     parser.add_argument("--scale", choices=("C", "G", "paper"), default="G", help="as of tools benchmark (default: G)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the trainings (default: 0)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0],
+        help="of the trainings; the middle rows of an ablation take the first (0)",
+    )  # fmt: skip
     parser.add_argument("--output", type=Path, help="folder of cells and results (default: runs/benchmark-SCALE)")
     parser.add_argument("--retry", action="store_true", help="run trainings again that have failed")
     parser.add_argument("--workers", type=int, help="cells at once (default: one a GPU; one on a CPU)")
@@ -29,17 +32,17 @@ def main(args: argparse.Namespace) -> int:
     """Train until the time is up and say how each cell stands; 1 if one has failed."""
     from common.benchmark.cells import merged
     from common.benchmark.grid import places, prepare
-    from common.benchmark.protocols import SCALES, tables
+    from common.benchmark.protocols import SCALES
+    from common.benchmark.table_file import named_tables
     from common.benchmark.train_all import train_all
 
     if not 0 < args.budget < float("inf"):
         raise UserError(f"--budget {args.budget:g}: give a number of minutes above 0")
     scale = SCALES[args.scale]
     output = (args.output or Path("runs") / f"benchmark-{scale.name}").resolve()
-    cells = merged(
-        cell for table in tables(args.plan) for row in table.cells(scale, args.seeds).values() for cell in row
-    )
-    data = datasets(args.data)
+    wanted = named_tables(args.plan)
+    cells = merged(cell for table in wanted for row in table.cells(scale, args.seeds).values() for cell in row)
+    data = datasets(args.data, wanted)
     ended_as_by_ctrl_c()
     where = places(args.workers, args.threads)
     state = train_all(prepare(output, cells), data, where, args.budget, say, args.retry)

@@ -17,6 +17,7 @@ from common.errors import UserError
 
 DATASETS = {
     "qata": "QaTa-COV19-v2", "mosmed": "MosMedData+", "kvasir": "Kvasir-SEG", "clinicdb": "CVC-ClinicDB",
+    "csv": "a table of image, mask and text",
 }  # fmt: skip
 
 
@@ -227,7 +228,7 @@ def _controls() -> list[Table]:
 
 def _fractions() -> list[Table]:
     tables = []
-    for dataset, value in (("qata", 55), ("mosmed", 35)):
+    for dataset, value in (("qata", 40), ("mosmed", 20)):
         for paper, title, rows, fractions in (
             ("Semi-MedRef", "Table 1", (MMI, GUIDE, SEMI, SEMI_GUIDE), (0.02, 0.05, 0.15, 1.0)),
             ("BiCLIP", "Table 2", (EF, BICLIP), (0.01, 0.05, 0.10, 0.25, 1.0)),
@@ -241,7 +242,6 @@ def _fractions() -> list[Table]:
                     row,
                     name=f"{row.name}, {100 * fraction:g} %",
                     fraction=fraction,
-                    end=False,
                     override={**row.override, **(drawn if fraction != 1 else {})},
                     published=row.published and (paper, row.published[1]),
                     reference=f"{rows[0].name}, {100 * fraction:g} %",
@@ -438,7 +438,8 @@ def tables(names: Sequence[str]) -> list[Table]:
     for name in names:
         if name not in every and name not in keyed:
             raise UserError(
-                f"{name}: is no protocol and no table; protocols are {', '.join(every)}; tables are {', '.join(keyed)}"
+                f"{name}: is no protocol and no table; protocols are {', '.join(every)}; tables are "
+                f"{', '.join(keyed)}; the path of one of your own ends in .json"
             )
         for table in every.get(name, [keyed[name]] if name in keyed else []):
             found[table.key] = table

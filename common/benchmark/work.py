@@ -69,6 +69,17 @@ def standing(folder: Path, cell: Cell, data: Mapping[str, Path], retry: bool) ->
     return "left" if cell.dataset in data else "no data"
 
 
+def describe(folder: Path, cell: Cell, data: Mapping[str, Path]) -> str:
+    """How a cell stands, for a user: as :func:`standing`, and what there is of one that is left to do."""
+    state = standing(folder, cell, data, retry=False)
+    if state != "left":
+        return state
+    if (folder / "train" / TRAINED).is_file():
+        return f"trained, to be scored: {', '.join(missing(folder, cell))}"
+    begun = any((folder / stage / "last.pt").is_file() for stage in ("stage_one", "train"))
+    return "begun" if begun else "to do"
+
+
 def missing(folder: Path, cell: Cell) -> list[str]:
     """Names of the evaluations that are still to do: not there, of other rows, or of other weights."""
     weights = folder / "train" / "model.pt"

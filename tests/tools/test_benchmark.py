@@ -29,12 +29,43 @@ def test_refusals_are_one_line(tmp_path, capsys, args, words):
     assert error.count("\n") == 1
 
 
-def test_a_table_of_ones_own_is_no_data_of_the_protocols(tmp_path, capsys):
+def test_data_of_ones_own_are_for_tables_of_ones_own(tmp_path, capsys):
     from common.datasets import phantoms
 
     phantoms.write(tmp_path / "mine", count=20, size=64, inbox=0)
-    assert main(["benchmark", "ssa", "--data", str(tmp_path / "mine"), "--output", str(tmp_path / "out")]) == 2
-    assert "is no data set of the protocols; those are QaTa-COV19-v2" in capsys.readouterr().err
+    data = ["--data", str(tmp_path / "mine"), "--output", str(tmp_path / "out")]
+    assert main(["benchmark", "ssa", *data]) == 2
+    assert "is no data set of these tables; known are QaTa-COV19-v2" in capsys.readouterr().err
+
+    table = tmp_path / "my_rows.json"
+    table.write_text('{"dataset": "csv", "rows": [{"name": "one", "bundle": "unet"}]}')
+    assert main(["benchmark", str(table), "--dry-run", *data]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "my_rows: my_rows"
+    assert lines[1].split()[0] == "one"
+    assert lines[1].endswith("to do")
+    assert main(["benchmark", str(table), "--fill", *data]) == 2
+    assert "--fill: is for the project's own tables, and my_rows is none" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_is_left_of_a_cell(tmp_path, capsys):
+    from common.benchmark.grid import prepare
+    from common.benchmark.protocols import SCALES, tables
+    from common.benchmark.work import describe
+
+    (cell,) = next(iter(tables(["degradations-qata"])[0].cells(SCALES["C"], [0]).values()))
+    (folder,) = prepare(tmp_path, [cell])
+    (folder / "status.json").write_text('{"state": "done"}')  # of another table's evaluations
+
+    assert main(["benchmark", "degradations-qata", "--dry-run", "--output", str(tmp_path)]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if cell.name in line)
+    assert line.endswith(" no data")
+    assert describe(folder, cell, {"qata": tmp_path}) == "to do"
+    (folder / "train").mkdir()
+    (folder / "train" / "last.pt").touch()
+    assert describe(folder, cell, {"qata": tmp_path}) == "begun"
+    (folder / "train" / "trained.json").write_text("{}")
+    assert describe(folder, cell, {"qata": tmp_path}).startswith("trained, to be scored: own, noise140, ")
 
 
 def test_a_budget_is_a_number_of_minutes(tmp_path, capsys):
