@@ -6,6 +6,7 @@
         "title": "Dropout in the decoder",
         "dataset": "qata",
         "evaluations": ["own", "mirrored"],
+        "override": {"learning_rate": 3e-4},
         "rows": [
             {"name": "none", "bundle": "mmi_unet"},
             {"name": "0.2", "bundle": "mmi_unet", "override": {"network_def::dropout": 0.2}}
@@ -14,7 +15,7 @@
 
 The table's key, which names it everywhere, is the file's name without ``.json``. Of the table: ``dataset`` and ``rows``
 are needed; ``title``; ``reference`` (name of the row that the others are tested against; default: the first);
-``evaluations`` (default: all controls); ``curve`` (``"fraction"`` or ``"degrade"``). Of a row: ``name`` and ``bundle``
+``evaluations`` (default: all controls); ``override`` of all rows; ``curve`` (``"fraction"`` or ``"degrade"``). Of a row: ``name`` and ``bundle``
 are needed; ``overlays``, ``override``, ``fraction``, ``stage_one`` (override of C2Seg's first stage), ``reference``.
 """
 
@@ -32,7 +33,9 @@ from common.bundle import bundle_folder, is_code
 from common.errors import UserError
 from common.runtime.workflow import merged_config
 
-_TABLE = {"title": str, "dataset": str, "rows": list, "reference": str, "evaluations": list, "curve": str}
+_TABLE = {
+    "title": str, "dataset": str, "rows": list, "reference": str, "evaluations": list, "override": dict, "curve": str,
+}  # fmt: skip
 _ROW = {
     "name": str, "bundle": str, "overlays": list, "override": dict, "fraction": (int, float), "stage_one": dict,
     "reference": str,
@@ -84,7 +87,8 @@ def read_table(path: Path) -> Table:
         raise UserError(f"{where}: curve {items['curve']!r} is unknown; use {' or '.join(_CURVES)}")
     if not items["rows"]:
         raise UserError(f"{where}: has no rows; give at least one")
-    rows = tuple(_row(f"{where}, row {number}", row) for number, row in enumerate(items["rows"], start=1))
+    override = items.get("override", {})
+    rows = tuple(_row(f"{where}, row {number}", row, override) for number, row in enumerate(items["rows"], start=1))
     names = [row.name for row in rows]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -98,13 +102,13 @@ def read_table(path: Path) -> Table:
     return Table(path.stem, title, items["dataset"], rows, reference, evaluations, curve=items.get("curve"))
 
 
-def _row(where: str, items: Any) -> Row:
+def _row(where: str, items: Any, of_all: Mapping[str, Any]) -> Row:
     _check(where, items, _ROW, ("name", "bundle"))
     fraction = items.get("fraction", 1.0)
     if not 0 < fraction <= 1:
         raise UserError(f"{where}: fraction {fraction} is no part of the masks; give a number above 0, up to 1")
     overlays = tuple(map(str, items.get("overlays", ())))
-    override, first = items.get("override", {}), items.get("stage_one")
+    override, first = {**of_all, **items.get("override", {})}, items.get("stage_one")
     folder = bundle_folder(items["bundle"])
     # of the scale that most is run at first; another one may lack a file, and says so when a cell of it is run
     _check_ids(where, merged_config(folder, ["train", *overlays]), override)

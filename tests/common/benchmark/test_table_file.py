@@ -14,6 +14,7 @@ MINE = {
     "title": "Without its heads",
     "dataset": "qata",
     "evaluations": ["mirrored"],
+    "override": {"learning_rate": 0.5, "batch_size": 4},
     "rows": [
         {"name": "as it is", "bundle": "mmi_unet", "fraction": 0.5},
         {"name": "other", "bundle": "c2seg", "override": {"network_def::gate": "none", "learning_rate": 0.01},
@@ -33,7 +34,7 @@ def changed(**more):
 
 
 def with_row(**more):
-    return changed(rows=[{"name": "a", "bundle": "mmi_unet", **more}])
+    return changed(override={}, rows=[{"name": "a", "bundle": "mmi_unet", **more}])
 
 
 def test_rows_become_cells_of_each_seed(tmp_path):
@@ -48,6 +49,8 @@ def test_rows_become_cells_of_each_seed(tmp_path):
     assert first.overlays == ("demo",)
     assert other.override["network_def::gate"] == "none"
     assert other.override["train_limit"] == 1500
+    rates = [(cell.override["learning_rate"], cell.override["batch_size"]) for cell in (first, other)]
+    assert rates == [(0.5, 4), (0.01, 4)]  # a row's own wins
     assert other.stage_one["override"]["loss::softness"] == 0
 
 
@@ -86,6 +89,7 @@ def test_files_and_names_are_taken_together(tmp_path):
         (changed(rows=[{"name": "a", "bundle": "unet"}] * 2), "two rows are called 'a'"),
         (with_row(fraction=0), "fraction 0 is no part of the masks"),
         (with_row(fraction=True), "fraction is no number"),
+        (changed(override={"x": 1}), "row 1: the configuration has no 'x'"),
         (with_row(override=[]), "override is no object"),
         (with_row(bundle="mmi-unet"), "mmi-unet"),
         (with_row(overlays=["dmeo"]), "dmeo.json"),
