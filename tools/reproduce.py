@@ -18,6 +18,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, type=Path, help="folder to make for the new run")
     parser.add_argument("--bundle", help="name or folder (default: the one that the sidecar names)")
     parser.add_argument("--device", help="such as cpu or cuda:1 (default: as the run's configuration says)")
+    for key, what in (("image", "picture"), ("text", "sentence")):
+        parser.add_argument(
+            f"--{key}-checkpoint", type=Path, metavar="FILE",
+            help=f"where the weights lie now that the {what}'s encoder began with, such as those of a first stage",
+        )  # fmt: skip
     parser.add_argument(
         "--tolerance", type=float, default=0.005,
         help="of the validation metric where the same bits are not to be expected: on another machine or version, or "
@@ -39,9 +44,11 @@ def main(args: argparse.Namespace) -> int:
     bundle = again.bundle_of(run, args.bundle)
     if not args.trust_config:
         again.check_code(run, bundle)
-    config = again.prepared(run, bundle, args.data, args.output, args.device)
+    given = {"image_checkpoint": args.image_checkpoint, "text_checkpoint": args.text_checkpoint}
+    checkpoints = {key: path for key, path in given.items() if path is not None}
+    config = again.prepared(run, bundle, args.data, args.output, args.device, checkpoints)
     again.check_data(run, config)
-    for line in again.other_versions(run):
+    for line in [*again.other_versions(run), *again.other_checkpoints(run, config)]:
         print(f"warning: {line}", file=sys.stderr)
     found = again.compare(run, again.train_again(run, bundle, config), args.tolerance)
     for name, text in _lines(found):

@@ -138,7 +138,8 @@ class Table:
             override["fraction"] = row.fraction
         overlays = [name for name in scale.overlays if (row.bundle, name) not in _NO_OVERLAY]
         first = None if row.stage_one is None else stage_one(scale, row.stage_one)
-        value = self.value - (0 if row.end else 20) - (30 if seed else 0)
+        # first the ends of each table, then other seeds of them, then what lies between
+        value = self.value - (0 if row.end else 40) - (30 if seed else 0)
         return Cell(
             row.bundle, (*overlays, *row.overlays), self.dataset, seed, row.fraction, override, scale.score,
             evaluations, first, value,
@@ -222,7 +223,7 @@ def _controls() -> list[Table]:
         ),
     )
     return [
-        Table("controls-qata", "Trained on other than image and canonical sentence", "qata", rows, MMI.name, (OWN,), 70)
+        Table("controls-qata", "Trained on other than image and canonical sentence", "qata", rows, MMI.name, (OWN,), 90)
     ]
 
 

@@ -13,10 +13,14 @@
         ]
     }
 
-The table's key, which names it everywhere, is the file's name without ``.json``. Of the table: ``dataset`` and ``rows``
-are needed; ``title``; ``reference`` (name of the row that the others are tested against; default: the first);
-``evaluations`` (default: all controls); ``override`` of all rows; ``curve`` (``"fraction"`` or ``"degrade"``). Of a row: ``name`` and ``bundle``
-are needed; ``overlays``, ``override``, ``fraction``, ``stage_one`` (override of C2Seg's first stage), ``reference``.
+The table's key, which names it everywhere, is the file's name without ``.json``.
+
+Of the table: ``dataset`` and ``rows`` are needed; ``title``; ``reference`` (name of the row that the others are tested
+against; default: the first); ``evaluations`` (default: all controls); ``override`` of all rows; ``curve``
+(``"fraction"`` or ``"degrade"``).
+
+Of a row: ``name`` and ``bundle`` are needed; ``overlays``, ``override``, ``fraction``, ``stage_one`` (override of
+C2Seg's first stage), ``reference``.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ one over it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -22,7 +23,7 @@ from ignite.engine import Engine, Events
 
 from common._version import __version__
 from common.errors import UserError
-from common.files import replacing, write_text
+from common.files import replacing, sha256_of, write_text
 
 # Keys of a configuration that do not change what is computed: two runs may differ in them and still be one.
 FREE_KEYS = frozenset(
@@ -39,6 +40,7 @@ FREE_KEYS = frozenset(
         "deadline",
     }
 )
+CHECKPOINTS = ("image_checkpoint", "text_checkpoint")  # settings that name what encoders begin with
 # Settings that configurations got later -> the value that computes what was computed before there was such a setting.
 # With that value they do not count, so that runs from before are continued, and compared with runs of today.
 LATER_KEYS = {"splits": "published"}
@@ -105,6 +107,24 @@ def provenance() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def starting_weights(config: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the files that a training's encoders begin with, by the setting that names them.
+
+    Of a folder: that of a list of its files, ``<sha256>  <name>`` a line, by name. What is no file here is a name of
+    published weights, and says which by itself.
+    """
+    found = {}
+    for key in CHECKPOINTS:
+        path = Path(str(config.get(key) or ""))
+        if config.get(key) and path.is_file():
+            found[key] = sha256_of(path)
+        elif config.get(key) and path.is_dir():
+            files = sorted(file for file in path.iterdir() if file.is_file())
+            lines = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
+            found[key] = hashlib.sha256(lines.encode()).hexdigest()
+    return found
+
+
 def _save(content: Any, path: Path) -> None:
     """``torch.save``; to an open file, since the archive would hold the name of a path."""
     with replacing(path) as part, part.open("wb") as file:
@@ -115,7 +135,8 @@ class BestCheckpoint:
     """Save the network's weights when a metric of the evaluator is better than ever before.
 
     A ``model.pt`` of an earlier run becomes ``previous_model.pt``. Beside ``model.pt`` stands ``model.json``: the
-    merged configuration, seed, commit, versions, a fingerprint of the training data, and the metric's value.
+    merged configuration, seed, commit, versions, a fingerprint of the training data, SHA-256 of the files that encoders
+    begin with (``checkpoints``), and the metric's value.
 
     Args:
         network: what is trained; saved without wrappers, as a flat state dict.
@@ -137,6 +158,7 @@ class BestCheckpoint:
         self.best: float | None = None
         self.epoch = 0  # of the best that this run saved
         self.only_compare = False
+        self._started: dict[str, str] | None = None  # read once: encoders are large
 
     def attach(self, engine: Engine) -> None:
         """Attach to the evaluator, after its metrics."""
@@ -172,6 +194,10 @@ class BestCheckpoint:
             _save(state, self.path)
             found = {"metric": self.metric, "value": value, "epoch": self.epoch}
             found |= provenance() | self.sidecar | getattr(engine, "sources", {})
+            if self._started is None:
+                self._started = starting_weights(self.sidecar.get("config", {}))
+            if self._started:
+                found["checkpoints"] = self._started
             text = json.dumps(found, indent=4, default=str)
             write_text(self.path.with_suffix(".json"), text)
 

@@ -19,7 +19,7 @@ from monai.bundle import ConfigParser
 
 from common.bundle import BUNDLES, bundle_folder
 from common.datasets.fingerprint import fingerprint
-from common.engines.checkpoint import FREE_KEYS, provenance
+from common.engines.checkpoint import CHECKPOINTS, FREE_KEYS, provenance, starting_weights
 from common.errors import UserError
 from common.files import write_text
 from common.networks.checkpoints import read_weights
@@ -202,7 +202,7 @@ def _code(item: Any, name: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(item, Mapping):
         for key, value in item.items():
             below = f"{name}::{key}" if name else str(key)
-            if key == "_target_":
+            if re.split("::|#", str(key))[-1] == "_target_":  # also the id of one, as overlays have it
                 yield below, str(value)
             else:
                 yield from _code(value, below)
@@ -213,11 +213,27 @@ def _code(item: Any, name: str = "") -> Iterator[tuple[str, str]]:
         yield name, item
 
 
-def prepared(run: Recorded, bundle: Path, data: Path, output: Path, device: str | None = None) -> dict[str, Any]:
+def prepared(
+    run: Recorded,
+    bundle: Path,
+    data: Path,
+    output: Path,
+    device: str | None = None,
+    checkpoints: Mapping[str, Path] | None = None,
+) -> dict[str, Any]:
     """The run's configuration with other places, and with another device if one is given.
 
+    Args:
+        run: what it left.
+        bundle: its folder.
+        data: the data set's folder.
+        output: a folder that is not there, or empty.
+        device: other than the run's.
+        checkpoints: where the files lie now that encoders begin with, by :data:`common.engines.checkpoint.CHECKPOINTS`.
+
     Raises:
-        UserError: the run was one of several processes; there is no such device; ``output`` is in use.
+        UserError: the run was one of several processes; there is no such device; ``output`` is in use; a file that an
+            encoder began with is not there.
     """
     config = run.config
     if _START in config.get("initialize", ()):
@@ -227,6 +243,20 @@ def prepared(run: Recorded, bundle: Path, data: Path, output: Path, device: str 
     output, folder = output.resolve(), str(output.resolve())
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output {output}: is there already; give another folder, or remove it")
+    for key in CHECKPOINTS:
+        place = (checkpoints or {}).get(key)
+        option = f"--{key.replace('_', '-')}"
+        if place is not None:
+            if config.get(key) is None:
+                raise UserError(f"{option} {place}: the run began with none; leave it out")
+            if not place.exists():
+                raise UserError(f"{option} {place}: is not there; give the file or folder that the run began with")
+            config[key] = str(place.resolve())
+        elif key in run.sidecar.get("checkpoints", {}) and not Path(config[key]).exists():
+            raise UserError(
+                f"{run.path}: began with {config[key]}, which is not there; say where it is now (SHA-256 "
+                f"{run.sidecar['checkpoints'][key][:16]}...): {option} FILE"
+            )
     if device is not None:
         config["device"] = f"$torch.device('{device_of(device)}')"
     if run.history and any(run.sidecar["config"].get(key) is not None for key in LIMITS):
@@ -259,6 +289,16 @@ def check_data(run: Recorded, config: Mapping[str, Any]) -> None:
             )
 
 
+def other_checkpoints(run: Recorded, config: Mapping[str, Any]) -> list[str]:
+    """Of which files that encoders begin with the content is another than the run's, a line each."""
+    then, now = run.sidecar.get("checkpoints", {}), starting_weights(config)
+    return [
+        f"{key}: {config[key]} is another file than the run began with: {now.get(key, 'nothing')[:16]}..., then "
+        f"{then[key][:16]}..."
+        for key in then if then[key] != now.get(key)
+    ]  # fmt: skip
+
+
 def train_again(run: Recorded, bundle: Path, config: Mapping[str, Any]) -> Recorded:
     """Train with as many threads as the run had, into the configuration's ``output_dir``."""
     output = Path(config["output_dir"])
@@ -280,6 +320,8 @@ def compare(then: Recorded, now: Recorded, tolerance: float) -> Comparison:
     same = ("commit", "versions", "device", "threads", "cpu")
     clean = "-dirty" not in str(now.sidecar["commit"])
     exact = on_cpu and clean and all(then.sidecar.get(key) == now.sidecar.get(key) for key in same)
+    began = now.sidecar.get("checkpoints")  # not recorded by runs of earlier versions
+    exact = exact and then.sidecar.get("checkpoints", began) == began
     weights = None
     if then.weights is not None and now.weights is not None:
         weights = _difference(read_weights(then.weights), read_weights(now.weights))

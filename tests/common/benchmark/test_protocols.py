@@ -93,3 +93,10 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         UserError, match=r"mian: is no protocol and no table; protocols are main, controls, .*main-qata"
     ):
         tables(["mian"])
+
+
+def test_ends_come_first_then_their_other_seeds_then_what_lies_between():
+    (table,) = tables(["biclip"])
+    value = {(c.seed, row): c.value for row, cells in table.cells(SCALES["G"], (0, 1)).items() for c in cells}
+    assert value[0, "BiCLIP"] > value[1, "BiCLIP"] > value[0, "without cycle"]
+    assert (1, "without cycle") not in value

@@ -1,5 +1,6 @@
 """A run trained again from its sidecar: the same bits, or a line that says why not."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -242,3 +243,38 @@ def test_versions_that_differ_are_said(run):
     found = reproduce.recorded(run)
     found.sidecar["versions"]["torch"] = "1.0"
     assert reproduce.other_versions(found) == [f"torch: 1.0 then, {torch.__version__} now"]
+
+
+def test_a_second_stage_is_told_where_the_first_ones_weights_are(data, tmp_path, capfd):
+    sizes = {"image_size": [64, 64], "batch_size": 4, "num_workers": 0, "max_epochs": 1, "epoch_length": 2, "seed": 7}
+    first = tmp_path / "first"
+    run_bundle(bundle_folder("c2seg"), ["train", "demo", "pretrain"], "training", dataset_dir=str(data),
+               output_dir=str(first), weights=str(first / "model.pt"), **sizes)  # fmt: skip
+    change(first, commit=COMMIT)
+    assert "checkpoints" not in json.loads((first / "model.json").read_text())
+    run = trained("c2seg", data, tmp_path / "run", image_checkpoint=str(first / "model.pt"), max_epochs=1)
+    noted = json.loads((run / "model.json").read_text())["checkpoints"]
+    assert noted == {"image_checkpoint": hashlib.sha256((first / "model.pt").read_bytes()).hexdigest()}
+
+    # the first stage made again is the same file, byte by byte
+    code, table, err = again(capfd, first, data, tmp_path / "first_again")
+    assert (code, table.get("verdict")) == (0, "identical"), err
+    first.rename(tmp_path / "moved")
+    shutil.rmtree(tmp_path / "moved")
+    refused(capfd, f"began with {first / 'model.pt'}, which is not there", run, data, tmp_path / "a")
+    option = ("--image-checkpoint", str(tmp_path / "first_again" / "model.pt"))
+    refused(capfd, "x.pt: is not there; give the file", run, data, tmp_path / "a", option[0], str(tmp_path / "x.pt"))
+    code, table, err = again(capfd, run, data, tmp_path / "a", *option)
+    assert (code, table["verdict"]) == (0, "identical"), err
+    assert "warning" not in err
+
+    state = torch.load(option[1], weights_only=True)
+    torch.save({key: value + 1e-3 if value.is_floating_point() else value for key, value in state.items()}, option[1])
+    _, table, err = again(capfd, run, data, tmp_path / "b", *option)
+    assert "is another file than the run began with" in err
+    assert "identical" not in table["verdict"] and "should give the same bits" not in table["verdict"]
+
+
+def test_a_run_that_began_with_nothing_takes_no_weights(run, data, tmp_path, capfd):
+    refused(capfd, "--image-checkpoint x.pt: the run began with none", run, data, tmp_path / "a",
+            "--image-checkpoint", "x.pt")  # fmt: skip
