@@ -24,12 +24,13 @@ from common.datasets.fingerprint import fingerprint
 from common.datasets.load import load_training
 from common.engines.checkpoint import LATER_KEYS, provenance, what_counts
 from common.errors import UserError, user_error
-from common.files import write_text
+from common.files import sha256_of, write_text
 from common.report.curves import read_history
 from common.runtime.evaluate import evaluate
 from common.runtime.workflow import merged_config, run_bundle
 
 TRAINED = "trained.json"
+SCORE = "score.json"  # beside the numbers of an evaluation: what it is of
 
 
 @contextmanager
@@ -82,14 +83,21 @@ def describe(folder: Path, cell: Cell, data: Mapping[str, Path]) -> str:
 
 def missing(folder: Path, cell: Cell) -> list[str]:
     """Names of the evaluations that are still to do: not there, of other rows, or of other weights."""
-    weights = folder / "train" / "model.pt"
-    found = []
-    for name in cell.evaluations:
-        summary = folder / "scores" / name / "summary.json"
-        old = not summary.is_file() or not weights.is_file() or summary.stat().st_mtime < weights.stat().st_mtime
-        if old or read_json(summary.parent / "score.json") != dict(cell.score):
-            found.append(name)
-    return found
+    wanted = _scored(folder, cell)
+    places = {name: folder / "scores" / name for name in cell.evaluations}
+    return [
+        name for name, place in places.items()
+        if wanted is None or not (place / "summary.json").is_file() or read_json(place / SCORE) != wanted
+    ]  # fmt: skip
+
+
+def _scored(folder: Path, cell: Cell) -> dict[str, Any] | None:
+    """What an evaluation is of: the rows, and the weights by their sidecar; None before there are weights.
+
+    The sidecar is another one whenever weights are saved. It is kept with the scores where weights are too large to be.
+    """
+    sidecar = folder / "train" / "model.json"
+    return {"score": dict(cell.score), "sidecar": sha256_of(sidecar)} if sidecar.is_file() else None
 
 
 class Unfinished(Exception):
@@ -144,14 +152,14 @@ def _evaluate(folder: Path, cell: Cell, data: Path, name: str, environment: str)
     # a network trained without pictures is scored without them, too
     conditions = CONDITIONS[name]
     blank = conditions.blank_image or bool(cell.override.get("blank_image"))
-    (where / "score.json").unlink(missing_ok=True)  # until it is there again, the evaluation is not whole
+    (where / SCORE).unlink(missing_ok=True)  # until it is there again, the evaluation is not whole
     evaluate(
         bundle_folder(cell.bundle), cell.overlays, data, where, weights=folder / "train" / "model.pt",
         conditions=replace(conditions, blank_image=blank),
         override={**cell.override, "dataset": cell.dataset, **cell.score},
     )  # fmt: skip
     write_text(where / "environment.json", environment)
-    write_text(where / "score.json", json.dumps(dict(cell.score)))
+    write_text(where / SCORE, json.dumps(_scored(folder, cell)))
 
 
 def _status(folder: Path, state: str, began: float, **more: Any) -> None:

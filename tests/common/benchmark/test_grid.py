@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -14,7 +15,7 @@ from common.errors import UserError
 
 CELLS = [Cell("unet", (), "qata", seed) for seed in range(4)]
 WORKER = """
-import json, os, pathlib, sys
+import hashlib, json, os, pathlib, sys
 folder = pathlib.Path(sys.argv[1])
 kind = json.loads((folder / "cell.json").read_text())["seed"]
 (folder / "threads").write_text(os.environ["OMP_NUM_THREADS"])
@@ -25,12 +26,13 @@ if kind == 2:
     sys.exit(2)
 train = folder / "train"
 train.mkdir()
-(train / "model.pt").write_text("")
+(train / "model.json").write_text("{}")
 (train / "trained.json").write_text("{}")
 scores = folder / "scores" / "own"
 scores.mkdir(parents=True)
 (scores / "summary.json").write_text("{}")
-(scores / "score.json").write_text("{}")
+sidecar = hashlib.sha256(b"{}").hexdigest()
+(scores / "score.json").write_text(json.dumps({"score": {}, "sidecar": sidecar}))
 (folder / "status.json").write_text(json.dumps({"state": "done"}))
 """
 
@@ -97,14 +99,20 @@ def test_numbers_of_workers_and_threads(wrong):
         places(**wrong)
 
 
-def test_scores_of_other_rows_or_of_older_weights_do_not_count(tmp_path, fake):
+def test_scores_of_other_rows_or_of_other_weights_do_not_count(tmp_path, fake):
     folders = prepare(tmp_path, CELLS[:1])
     run_grid(folders, {"qata": tmp_path}, places(1), lambda _: None)
     (folder,) = folders
+    assert finished(folder, CELLS[0])
     assert not finished(folder, replace(CELLS[0], score={"split": "test"}))
-    now = time.time() + 5
-    os.utime(folder / "train" / "model.pt", (now, now))
-    assert not finished(folder, CELLS[0])
+    # copied somewhere, with other times and without the weights
+    copy = shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    os.utime(copy / "train" / "model.json", (2**31, 2**31))
+    assert finished(copy, CELLS[0])
+    (copy / "train" / "model.json").write_text('{"value": 1}')
+    assert not finished(copy, CELLS[0])
+    (copy / "train" / "model.json").unlink()
+    assert not finished(copy, CELLS[0])
 
 
 def test_an_interrupt_ends_the_processes(tmp_path, monkeypatch):

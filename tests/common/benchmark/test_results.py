@@ -1,6 +1,7 @@
 """Tables, documents and the page, made of evaluations that are written here without a network."""
 
 import csv
+import hashlib
 import json
 import re
 import shutil
@@ -32,7 +33,9 @@ def evaluation(folder, good, images=12):
         reliability.add(np.where(pred, 0.8, 0.1), TRUTH)
     about = {"split": "validation", "grid": "source", "reliability": reliability.summary()}
     write_scores(rows, about | summarise(rows), folder)
-    (folder / "score.json").write_text(json.dumps({"split": "validation", "limit": 500}))
+    sidecar = hashlib.sha256((folder.parents[1] / "train" / "model.json").read_bytes()).hexdigest()
+    score = {"split": "validation", "limit": 500}
+    (folder / "score.json").write_text(json.dumps({"score": score, "sidecar": sidecar}))
 
 
 def done(folder, cell, good, **conditions):
