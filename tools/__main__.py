@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import select
+import signal
 import sys
 
 from common import __version__
@@ -64,7 +66,14 @@ def main(argv: list[str] | None = None) -> int:
     if args.debug:
         os.environ["CHEST_REFSEG_DEBUG"] = "1"
     try:
-        return importlib.import_module(COMMANDS[args.command][0]).main(args) or 0
+        code = importlib.import_module(COMMANDS[args.command][0]).main(args) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _reader_gone():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries once more at its end
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -74,6 +83,16 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"error: {found}", file=sys.stderr)
         return 2
+
+
+def _reader_gone() -> bool:
+    """Whether what is printed goes into a pipe that nobody reads any more, as after ``| head``."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):  # no file
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 if __name__ == "__main__":

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from tools.__main__ import main
@@ -66,6 +69,14 @@ def test_a_dry_run_says_what_is_left_of_a_cell(tmp_path, capsys):
     assert describe(folder, cell, {"qata": tmp_path}) == "begun"
     (folder / "train" / "trained.json").write_text("{}")
     assert describe(folder, cell, {"qata": tmp_path}).startswith("trained, to be scored: own, noise140, ")
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path):
+    command = [sys.executable, "-m", "tools", "benchmark", "--dry-run", "--output", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()  # as head does
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
 
 
 def test_a_budget_is_a_number_of_minutes(tmp_path, capsys):
