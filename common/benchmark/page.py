@@ -38,7 +38,7 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding
 table{border-collapse:collapse;margin:.6rem 0;font-size:13px}td,th{border:1px solid #ccc;padding:.25rem .5rem;
 text-align:left;vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 th{background:#f2f2f2;cursor:pointer;position:sticky;top:0}.scroll{overflow-x:auto}
-h2{margin-top:2.4rem}svg{max-width:100%;height:auto}img{max-width:100%}ul{font-size:13px;color:#444}
+td:first-child{min-width:9rem}h2{margin-top:2.4rem}svg{max-width:100%;height:auto}img{max-width:100%}ul{font-size:13px;color:#444}
 """
 # a click on a heading sorts by that column
 _SCRIPT = """

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 _KINDS = (("micro", "micro", "#0072b2"), ("per_image", "per image", "#e69f00"))
 
 
-def _figure(width: float, height: float) -> tuple[Any, Any]:
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
     import matplotlib
 
     matplotlib.use("svg")
@@ -24,7 +26,7 @@ def _figure(width: float, height: float) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
+    return figure, figure.subplots(1, columns, sharey=True)
 
 
 def _svg(figure: Any) -> str:
@@ -35,9 +37,9 @@ def _svg(figure: Any) -> str:
 
 
 def bars(filled: Filled) -> str:
-    """Both definitions of Dice of each line, with their intervals."""
+    """Both definitions of Dice of each line, with their 95 % intervals over subjects."""
     lines = filled.scored
-    figure, axes = _figure(7.5, 1.2 + 0.42 * len(lines))
+    figure, axes = _figure(7.5, 1.2 + 0.46 * len(lines))
     for at, (key, word, colour) in enumerate(_KINDS):
         found = [line.summary()["dice"][key] for line in lines]
         values = [100 * s["value"] for s in found]
@@ -47,9 +49,9 @@ def bars(filled: Filled) -> str:
         ]
         places = [number + 0.38 * (at - 0.5) for number in range(len(lines))]
         axes.barh(places, values, 0.36, xerr=ends, color=colour, label=word, error_kw={"lw": 1, "capsize": 2})
-    axes.set_yticks(range(len(lines)), [line.row.name for line in lines])
+    axes.set_yticks(range(len(lines)), [textwrap.fill(line.row.name, 34) for line in lines])
     axes.invert_yaxis()
-    axes.set_xlabel("Dice, % (95 % interval over subjects)")
+    axes.set_xlabel("Dice, %")
     axes.set_xlim(0, 100)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return _svg(figure)
@@ -57,25 +59,34 @@ def bars(filled: Filled) -> str:
 
 def curve(filled: Filled) -> str | None:
     """Micro Dice over the share of masks, or over the degradations; None where there is nothing to join."""
-    points = _over_fraction(filled) if filled.table.curve == "fraction" else _over_degradation(filled)
-    points = {name: line for name, line in points.items() if len(line) > 1}
-    if not points:
-        return None
-    figure, axes = _figure(7.5, 3.4)
-    for number, (name, line) in enumerate(points.items()):
-        x, y, low, high = zip(*line, strict=True)
-        colour = COLOURS[number % len(COLOURS)]
-        axes.plot(x, y, marker="o", color=colour, label=name, ls="-" if number < len(COLOURS) else "--")
-        axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
     if filled.table.curve == "fraction":
-        axes.set_xscale("log")
-        ticks = sorted({x for line in points.values() for x, *_ in line})
-        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.minorticks_off()
-        axes.set_xlabel("masks, % of the training images")
-    axes.set_ylabel("Dice micro, %")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+        parts = [_over_fraction(filled)]
+    else:  # each kind of its own: no line leads from noise to blur
+        kinds = dict.fromkeys(name.rstrip("0123456789") for name in DEGRADED)
+        parts = [_over_degradation(filled, kind) for kind in kinds]
+    parts = [{name: line for name, line in part.items() if len(line) > 1} for part in parts]
+    parts = [part for part in parts if part]
+    if not parts:
+        return None
+    figure, found = _figure(7.5, 3.4, len(parts))
+    places = [found] if len(parts) == 1 else list(found)
+    names = list(dict.fromkeys(name for part in parts for name in part))
+    for axes, part in zip(places, parts, strict=True):
+        for name, line in part.items():
+            x, y, low, high = zip(*line, strict=True)
+            number = names.index(name)
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(x, y, marker="o", color=colour, label=name, ls="-" if number < len(COLOURS) else "--")
+            axes.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
+        if filled.table.curve == "fraction":
+            axes.set_xscale("log")
+            ticks = sorted({x for line in part.values() for x, *_ in line})
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.minorticks_off()
+            axes.set_xlabel("masks, % of the training images")
+        axes.grid(alpha=0.3)
+    places[0].set_ylabel("Dice micro, %")
+    max(places, key=lambda axes: len(axes.lines)).legend(fontsize=8)
     return _svg(figure)
 
 
@@ -85,17 +96,26 @@ def _point(x: Any, summary: Mapping[str, Any]) -> tuple[Any, float, float, float
 
 
 def _over_fraction(filled: Filled) -> dict[str, list[tuple[Any, float, float, float]]]:
+    """Lines that differ in the share of masks alone are points of one curve."""
     found: dict[str, list[tuple[Any, float, float, float]]] = {}
+    names: dict[str, str] = {}
     for line in sorted(filled.scored, key=lambda one: one.row.fraction):
-        name = line.row.name.rpartition(",")[0]
-        found.setdefault(name, []).append(_point(100 * line.row.fraction, line.summary()))
+        row = line.row
+        override = {key: value for key, value in row.override.items() if key not in ("fraction", "draw")}
+        method = json.dumps([row.bundle, row.overlays, override, row.stage_one], sort_keys=True, default=dict)
+        if method not in names:
+            short = row.name.rpartition(",")[0]  # "SSA, 15 %"
+            names[method] = short if short and short not in names.values() else row.name
+        name = names[method]
+        found.setdefault(name, []).append(_point(100 * row.fraction, line.summary()))
     return found
 
 
-def _over_degradation(filled: Filled) -> dict[str, list[tuple[Any, float, float, float]]]:
+def _over_degradation(filled: Filled, kind: str) -> dict[str, list[tuple[Any, float, float, float]]]:
     found = {}
+    shown = (OWN, *(name for name in DEGRADED if name.startswith(kind)))
     for line in filled.scored:
-        held = [(name, line.summary(name)) for name in (OWN, *DEGRADED)]
+        held = [(name, line.summary(name)) for name in shown]
         found[line.row.name] = [_point(DEGRADE_WORDS[name], summary) for name, summary in held if summary]
     return found
 

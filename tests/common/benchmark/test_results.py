@@ -5,6 +5,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,7 +192,12 @@ def test_controls_and_degradations_are_columns(tmp_path):
         assert block.rows[0][column] == "47.62 / 47.27"
         assert block.rows[0]["its own sentence" if key == "main-qata" else "clean"] == "89.66 / 89.52"
         if table.curve:
-            assert plots.curve(filled).startswith("<svg")
+            drawn = plots.curve(filled)
+            assert drawn.startswith("<svg")
+            assert 'id="axes_2"' in drawn  # no line leads from noise to blur
+            assert [x for x, *_ in plots._over_degradation(filled, "blur")["BiCLIP"]] == [
+                "clean", "blur 3", "blur 5", "blur 7",
+            ]  # fmt: skip
             assert block.rows[1]["row"] == "BiCLIP: the paper's Dice / IoU"
             assert block.rows[1]["blur 7"] == "88.01 / 78.59 (micro)"
         assert plots.reliability(filled.scored).startswith("<svg")
@@ -228,6 +234,12 @@ def test_curves_over_the_share_of_masks(tmp_path):
     assert [point[0] for point in points["SSA"]] == [15, 50, 100]
     assert sorted(p[1] for p in points["SSA"]) == [p[1] for p in points["SSA"]]
     assert ">MMI-UNet<" not in plots.curve(filled)  # one point is no curve
+
+    # whatever rows are called: those of one method are a curve
+    names = {"SSA, 15 %": "few", "SSA, 50 %": "half", "SSA, 100 %": "all", "MMI-UNet, 15 %": "another, few"}
+    for line in filled.lines:
+        line.row = replace(line.row, name=names.get(line.row.name, line.row.name))
+    assert {name: len(line) for name, line in plots._over_fraction(filled).items()} == {"few": 3, "another": 1}
 
 
 def test_no_numbers_no_table(tmp_path):
