@@ -68,7 +68,7 @@ def curve(filled: Filled) -> str | None:
     parts = [part for part in parts if part]
     if not parts:
         return None
-    figure, found = _figure(7.5, 3.4, len(parts))
+    figure, found = _figure(7.5, 3.8, len(parts))
     places = [found] if len(parts) == 1 else list(found)
     names = list(dict.fromkeys(name for part in parts for name in part))
     for axes, part in zip(places, parts, strict=True):
@@ -86,7 +86,8 @@ def curve(filled: Filled) -> str | None:
             axes.set_xlabel("masks, % of the training images")
         axes.grid(alpha=0.3)
     places[0].set_ylabel("Dice micro, %")
-    max(places, key=lambda axes: len(axes.lines)).legend(fontsize=8)
+    drawn = {label: line for axes in places for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=3, fontsize=8)
     return _svg(figure)
 
 
