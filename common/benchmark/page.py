@@ -22,6 +22,7 @@ from common.benchmark.report import (
     anchors,
     block_of_conditions,
     block_of_costs,
+    block_of_degraded_tests,
     block_of_provenance,
     block_of_scores,
     block_of_subsets,
@@ -64,7 +65,10 @@ def blocks(
         if one.table.key.startswith("main-") and (line := plots.reliability(one.scored)):
             drawn.append(line)
         found.append((block_of_scores(one), drawn))
-        more = (block_of_tests(one), block_of_conditions(one), block_of_subsets(one, subsets.get(one.table.key, {})))
+        parts = subsets.get(one.table.key, {})
+        more = (
+            block_of_tests(one), block_of_conditions(one), block_of_degraded_tests(one), block_of_subsets(one, parts),
+        )  # fmt: skip
         found += [(block, []) for block in more if block]
     costs_block = block_of_costs(costs)
     if costs_block:

@@ -10,6 +10,7 @@ from common.benchmark import published
 from common.benchmark.cells import DEGRADED, OWN
 from common.benchmark.protocols import DATASETS, Scale
 from common.benchmark.results import Filled, Line, Run
+from common.benchmark.statistics import NO_DIFFERENCE
 from common.report.tables import markdown_table
 
 CONTROL_WORDS = {
@@ -152,7 +153,7 @@ def block_of_tests(filled: Filled) -> Block | None:
         "Paired over the same images, subjects resampled; p corrected by Holm over this table. No difference is seen "
         "where the interval holds 0, p is 0.05 or more, or the difference is not larger than that between seeds "
     )
-    differ = filled.seeds_differ
+    differ = filled.seeds_differ()
     if differ["micro"] is None:
         note += "(not known here: no row has two, so that another seed may give another verdict)."
     else:
@@ -162,6 +163,33 @@ def block_of_tests(filled: Filled) -> Block | None:
         note += f"(of the row where it is largest: {', '.join(known)})."
     notes = [note, *(f"{name}: not tested: {why}" for name, why in filled.untested.items())]
     return Block(f"{filled.table.title}: one row against another", rows, columns, notes, level=3)
+
+
+def block_of_degraded_tests(filled: Filled) -> Block | None:
+    """Each line against the reference on worse pictures: the difference of micro Dice, and whether it is one."""
+    rows: dict[str, dict[str, Any]] = {}
+    tests = filled.degraded_tests
+    for evaluation, found in tests.items():
+        for name, test in found.items():
+            one = test["micro"]
+            if one is None:
+                continue
+            seen = "none seen" if one["verdict"] == NO_DIFFERENCE else one["verdict"].replace("first", "this one")
+            seen = seen.replace("second", test["reference"])
+            row = rows.setdefault(name, {"row": name, "against": test["reference"]})
+            row[DEGRADE_WORDS[evaluation]] = f"{percent(one | {'value': one['difference']})}: {seen}"
+    if not rows:
+        return None
+    columns = ("row", "against", *(DEGRADE_WORDS[name] for name, found in tests.items() if found))
+    spans = [filled.seeds_differ(name)["micro"] for name in tests]
+    known = [f"{100 * span:.2f} ({DEGRADE_WORDS[name]})" for name, span in zip(tests, spans, strict=True) if span]
+    note = (
+        "Difference of micro Dice in points, paired over the same images, subjects resampled; a difference is seen as "
+        "in the table above, p corrected by Holm over all of these"
+    )
+    note += f"; between seeds of one row at most: {', '.join(known)}." if known else "; by one seed."
+    return Block(f"{filled.table.title}: one row against another on worse pictures", list(rows.values()), columns,
+                 [note], 3)  # fmt: skip
 
 
 def _p(value: float) -> str:

@@ -119,45 +119,56 @@ class Filled:
 
     @cached_property
     def tests(self) -> dict[str, dict[str, Any]]:
-        """Each line against the reference, corrected by Holm; without a scored reference there are none.
+        """Each line against the reference on the images as they are; without a scored reference there are none."""
+        return self._tested((OWN,))[OWN]
+
+    @cached_property
+    def degraded_tests(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """As :attr:`tests`, under each degradation, all corrected together: evaluation -> line -> test."""
+        return self._tested([name for name in self.table.evaluations if name in DEGRADED])
+
+    def _tested(self, evaluations: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+        """Each line against the reference under each evaluation, corrected by Holm over all of these.
 
         What another seed would give is known of few lines: the largest difference between the seeds of a line of this
         table is the least that counts for all of them (``seeds_differ``, None where no line has two).
         """
         lines = {line.row.name: line for line in self.scored}
-        pairs = {}
-        for name, line in lines.items():
-            other = lines.get(line.row.reference or self.table.reference)
-            if other is not None and other is not line:
-                pairs[name] = line, other
         found = {}
-        for name, (line, other) in pairs.items():
-            try:
-                found[name] = compare(line.rows(), other.rows()) | {"reference": other.row.name}
-            except UserError as error:
-                self.untested[name] = str(error)
-        found = family(found)
-        for key, seeds in self.seeds_differ.items():
-            for test in found.values():
-                if test[key]:
-                    test[key]["seeds_differ"] = seeds
-                    if seeds is not None and abs(test[key]["difference"]) <= seeds:
-                        test[key]["verdict"] = NO_DIFFERENCE
-                    elif seeds is None and test[key]["verdict"] != NO_DIFFERENCE:
-                        test[key]["verdict"] += ", by one seed"
-        return found
+        for evaluation in evaluations:
+            for name, line in lines.items():
+                other = lines.get(line.row.reference or self.table.reference)
+                if other is None or other is line or not (line.rows(evaluation) and other.rows(evaluation)):
+                    continue
+                try:
+                    test = compare(line.rows(evaluation), other.rows(evaluation))
+                except UserError as error:
+                    self.untested[name] = str(error)
+                    continue
+                found[evaluation, name] = test | {"reference": other.row.name}
+        sorted_by: dict[str, dict[str, dict[str, Any]]] = {evaluation: {} for evaluation in evaluations}
+        for (evaluation, name), test in family(found).items():
+            sorted_by[evaluation][name] = test
+            for key, seeds in self.seeds_differ(evaluation).items():
+                if not test[key]:
+                    continue
+                test[key]["seeds_differ"] = seeds
+                if seeds is not None and abs(test[key]["difference"]) <= seeds:
+                    test[key]["verdict"] = NO_DIFFERENCE
+                elif seeds is None and test[key]["verdict"] != NO_DIFFERENCE:
+                    test[key]["verdict"] += ", by one seed"
+        return sorted_by
 
     @cached_property
     def untested(self) -> dict[str, str]:
         """Why a line could not be tested."""
         return {}
 
-    @cached_property
-    def seeds_differ(self) -> dict[str, float | None]:
+    def seeds_differ(self, evaluation: str = OWN) -> dict[str, float | None]:
         """The largest difference between two seeds of a line, of both kinds of Dice."""
         found: dict[str, float | None] = {}
         for key in STATISTICS:
-            values = [[s["dice"][key]["value"] for s in line.each()] for line in self.scored]
+            values = [[s["dice"][key]["value"] for s in line.each(evaluation)] for line in self.scored]
             spans = [max(v) - min(v) for v in values if len(v) > 1 and None not in v]
             found[key] = max(spans, default=None)
         return found

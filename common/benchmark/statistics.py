@@ -12,9 +12,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from scipy.stats import wilcoxon
@@ -24,6 +24,7 @@ from common.metrics import summarise
 from common.metrics.bootstrap import percentile_interval, ratio_resamples
 from common.metrics.score import LEVEL, subjects_of
 
+Name = TypeVar("Name", bound=Hashable)
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 
@@ -116,7 +117,7 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def family(comparisons: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def family(comparisons: Mapping[Name, Mapping[str, Any]]) -> dict[Name, dict[str, Any]]:
     """Comparisons of :func:`compare` that are looked at together, with Holm's correction.
 
     Each statistic gets ``p_holm`` (and ``wilcoxon_p_holm``), corrected over the comparisons for each of

@@ -15,7 +15,13 @@ from common.benchmark.cells import OWN
 from common.benchmark.grid import prepare
 from common.benchmark.page import blocks, fill_documents, write_results
 from common.benchmark.protocols import SCALES, tables
-from common.benchmark.report import block_of_conditions, block_of_costs, block_of_scores, block_of_tests
+from common.benchmark.report import (
+    block_of_conditions,
+    block_of_costs,
+    block_of_degraded_tests,
+    block_of_scores,
+    block_of_tests,
+)
 from common.benchmark.results import fill, flat
 from common.metrics import score_case, summarise, write_scores
 from common.metrics.reliability import Reliability
@@ -109,7 +115,7 @@ def test_what_seeds_differ_by_is_no_difference_between_methods(tmp_path):
         done(folder, cell, good)
     (filled,) = fill(tmp_path, [table], SCALES["C"], (0, 1))
     # 2 * 52 / (52 + 64) less 2 * 28 / (28 + 64)
-    assert filled.seeds_differ["micro"] == pytest.approx(104 / 116 - 56 / 92)
+    assert filled.seeds_differ()["micro"] == pytest.approx(104 / 116 - 56 / 92)
     assert filled.tests["SSA: both"]["micro"]["verdict"] == "no difference seen"
     assert filled.tests["DSOT"]["micro"]["verdict"] == "second higher"  # further off than that
     assert "of the row where it is largest: 28.79 points micro" in block_of_tests(filled).notes[0]
@@ -201,6 +207,33 @@ def test_controls_and_degradations_are_columns(tmp_path):
             assert block.rows[1]["row"] == "BiCLIP: the paper's Dice / IoU"
             assert block.rows[1]["blur 7"] == "88.01 / 78.59 (micro)"
         assert plots.reliability(filled.scored).startswith("<svg")
+
+
+def test_rows_are_tested_on_worse_pictures_too(tmp_path):
+    """As good on clean pictures, worse under noise; under one blur its seeds differ by more than the rows do."""
+    table = tables(["degradations-qata"])[0]
+    cells = table.cells(SCALES["C"], (0, 1))
+    for name, under in {
+        "EF-UNet": [{"noise110": 6, "blur7": 6}] * 2,
+        "BiCLIP": [{"noise110": 3, "blur7": 7}, {"noise110": 3, "blur7": 3}],
+    }.items():
+        for cell, conditions in zip(cells[name], under, strict=True):
+            ((folder, cell),) = prepare(tmp_path, [cell]).items()
+            done(folder, cell, 7, **conditions)
+    (filled,) = fill(tmp_path, [table], SCALES["C"], (0, 1))
+    assert filled.tests["BiCLIP"]["micro"]["verdict"] == "no difference seen"
+    assert filled.degraded_tests["noise110"]["BiCLIP"]["micro"]["verdict"] == "second higher"
+    assert filled.degraded_tests["blur7"]["BiCLIP"]["micro"]["verdict"] == "no difference seen"
+    # six conditions are one family: Holm's first factor is six
+    one = filled.degraded_tests["noise110"]["BiCLIP"]["micro"]
+    assert one["p_holm"] == pytest.approx(6 * one["p"])
+    block = block_of_degraded_tests(filled)
+    (row,) = block.rows
+    assert row["dose 110"].endswith(": EF-UNet higher")
+    assert row["blur 7"].endswith(": none seen")
+    # 7 and 6 of 8 rows: 2 * 52 / (52 + 64); 3 and 2: 2 * 20 / (20 + 64)
+    assert f"{100 * (104 / 116 - 40 / 84):.2f} (blur 7)" in block.notes[0]
+    assert block_of_degraded_tests(fill(tmp_path, tables(["main-qata"]), SCALES["C"], (0, 1))[0]) is None
 
 
 def test_conditions_are_compared_on_the_same_seeds(tmp_path):
