@@ -20,8 +20,9 @@ from common.benchmark.report import (
     Block,
     absent,
     anchors,
-    block_of_conditions,
+    block_of_controls,
     block_of_costs,
+    block_of_degradations,
     block_of_degraded_tests,
     block_of_provenance,
     block_of_scores,
@@ -67,7 +68,8 @@ def blocks(
         found.append((block_of_scores(one), drawn))
         parts = subsets.get(one.table.key, {})
         more = (
-            block_of_tests(one), block_of_conditions(one), block_of_degraded_tests(one), block_of_subsets(one, parts),
+            block_of_tests(one), block_of_controls(one), block_of_degradations(one), block_of_degraded_tests(one),
+            block_of_subsets(one, parts),
         )  # fmt: skip
         found += [(block, []) for block in more if block]
     costs_block = block_of_costs(costs)
@@ -182,9 +184,9 @@ def fill_documents(
         key = one.table.key
         file = bundle_folder(key) / "docs" / "README.md" if (root / "bundles" / key).is_dir() else root / "README.md"
         marks = {f"numbers:{key}": [block_of_scores(one), block_of_provenance([one], scale)]}
-        conditions = block_of_conditions(one)
-        if conditions:
-            marks[f"numbers:{key}-controls"] = [conditions]
+        controls = block_of_controls(one)
+        if controls:
+            marks[f"numbers:{key}-controls"] = [controls]
         tests = block_of_tests(one)
         if tests:
             marks[f"numbers:{key}"].insert(1, tests)

@@ -22,7 +22,10 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
 
     matplotlib.use("svg")
     # the same numbers give the same bytes; words stay words
-    matplotlib.rcParams |= {"svg.hashsalt": "chest-refseg", "svg.fonttype": "none", "font.size": 9}
+    matplotlib.rcParams |= {
+        "svg.hashsalt": "chest-refseg", "svg.fonttype": "none", "font.size": 9,
+        "text.parse_math": False,  # a "$" in a row's name is one
+    }  # fmt: skip
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -116,7 +119,8 @@ def _over_degradation(filled: Filled, kind: str) -> dict[str, list[tuple[Any, fl
     found = {}
     shown = (OWN, *(name for name in DEGRADED if name.startswith(kind)))
     for line in filled.scored:
-        held = [(name, line.summary(name)) for name in shown]
+        same = line.of_same_seeds((OWN, *DEGRADED))
+        held = [(name, same.summary(name)) for name in shown]
         found[line.row.name] = [_point(DEGRADE_WORDS[name], summary) for name, summary in held if summary]
     return found
 

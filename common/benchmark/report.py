@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from common.benchmark import published
-from common.benchmark.cells import DEGRADED, OWN
+from common.benchmark.cells import OWN
 from common.benchmark.protocols import DATASETS, Scale
 from common.benchmark.results import Filled, Line, Run
 from common.benchmark.statistics import NO_DIFFERENCE
@@ -130,7 +130,10 @@ def block_of_tests(filled: Filled) -> Block | None:
     """Each line against the reference."""
     rows = []
     for name, test in filled.tests.items():
-        row: dict[str, Any] = {"row": name, "against": test["reference"]}
+        row: dict[str, Any] = {
+            "row": name, "against": test["reference"], "seeds": ", ".join(map(str, test["of_seeds"])),
+        }  # fmt: skip
+        spans = []
         for key, word in (("micro", "micro"), ("per_image", "per image")):
             found = test[key]
             if found is None:
@@ -138,88 +141,99 @@ def block_of_tests(filled: Filled) -> Block | None:
             row |= {
                 f"difference {word}, points": percent(found | {"value": found["difference"]}),
                 f"p {word}": _p(found["p_holm"]),
-                f"verdict {word}": found["verdict"].replace("first", "this one").replace("second", test["reference"]),
+                f"verdict {word}": _verdict(found, test),
             }
             if key == "per_image":
                 row["p Wilcoxon"] = _p(found["wilcoxon_p_holm"])
-        rows.append(row)
+            if found["seeds_differ"] is not None:
+                spans.append(f"{100 * found['seeds_differ']:.2f}")
+        rows.append(row | {"between seeds, points": " / ".join(spans)})
+    notes = [f"{name}: not tested: {why}" for name, why in filled.untested.items()]
+    title = f"{filled.table.title}: one row against another"
     if not rows:
-        return None
+        return Block(title, [], (), notes, level=3) if notes else None
     columns = (
-        "row", "against", "difference micro, points", "p micro", "verdict micro", "difference per image, points",
-        "p per image", "p Wilcoxon", "verdict per image",
+        "row", "against", "seeds", "difference micro, points", "p micro", "verdict micro",
+        "difference per image, points", "p per image", "p Wilcoxon", "verdict per image", "between seeds, points",
     )  # fmt: skip
     note = (
-        "Paired over the same images, subjects resampled; p corrected by Holm over this table. No difference is seen "
-        "where the interval holds 0, p is 0.05 or more, or the difference is not larger than that between seeds "
+        "Paired over the same images and seeds, subjects resampled; p corrected by Holm over this table. No difference "
+        "is seen where the interval holds 0, p is 0.05 or more, or the difference is not larger than that between the "
+        "seeds of either of the two (micro / per image; empty where neither has two). *By one seed*: another one may "
+        "give another verdict."
     )
-    differ = filled.seeds_differ()
-    if differ["micro"] is None:
-        note += "(not known here: no row has two, so that another seed may give another verdict)."
-    else:
-        known = [
-            f"{100 * differ[key]:.2f} points {word}" for key, word in (("micro", "micro"), ("per_image", "per image"))
-        ]
-        note += f"(of the row where it is largest: {', '.join(known)})."
-    notes = [note, *(f"{name}: not tested: {why}" for name, why in filled.untested.items())]
-    return Block(f"{filled.table.title}: one row against another", rows, columns, notes, level=3)
+    return Block(title, rows, columns, [note, *notes], level=3)
+
+
+def _verdict(found: Mapping[str, Any], test: Mapping[str, Any]) -> str:
+    return found["verdict"].replace("first", "this one").replace("second", test["reference"])
 
 
 def block_of_degraded_tests(filled: Filled) -> Block | None:
     """Each line against the reference on worse pictures: the difference of micro Dice, and whether it is one."""
     rows: dict[str, dict[str, Any]] = {}
     tests = filled.degraded_tests
+    spans: dict[str, float] = {}
     for evaluation, found in tests.items():
         for name, test in found.items():
             one = test["micro"]
             if one is None:
                 continue
-            seen = "none seen" if one["verdict"] == NO_DIFFERENCE else one["verdict"].replace("first", "this one")
-            seen = seen.replace("second", test["reference"])
+            seen = "none seen" if one["verdict"] == NO_DIFFERENCE else _verdict(one, test)
             row = rows.setdefault(name, {"row": name, "against": test["reference"]})
             row[DEGRADE_WORDS[evaluation]] = f"{percent(one | {'value': one['difference']})}: {seen}"
+            if one["seeds_differ"] is not None:
+                spans[name] = max(spans.get(name, 0.0), one["seeds_differ"])
+                row["between seeds at most, points"] = f"{100 * spans[name]:.2f}"
     if not rows:
         return None
     columns = ("row", "against", *(DEGRADE_WORDS[name] for name, found in tests.items() if found))
-    spans = [filled.seeds_differ(name)["micro"] for name in tests]
-    known = [f"{100 * span:.2f} ({DEGRADE_WORDS[name]})" for name, span in zip(tests, spans, strict=True) if span]
     note = (
-        "Difference of micro Dice in points, paired over the same images, subjects resampled; a difference is seen as "
-        "in the table above, p corrected by Holm over all of these"
+        "Difference of micro Dice in points, seen or not as in the table above; p corrected by Holm over all of these."
     )
-    note += f"; between seeds of one row at most: {', '.join(known)}." if known else "; by one seed."
-    return Block(f"{filled.table.title}: one row against another on worse pictures", list(rows.values()), columns,
-                 [note], 3)  # fmt: skip
+    return Block(
+        f"{filled.table.title}: one row against another on worse pictures", list(rows.values()),
+        (*columns, "between seeds at most, points"), [note], 3,
+    )  # fmt: skip
 
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def block_of_conditions(filled: Filled) -> Block | None:
-    """Dice of each line under the other sentences, or with worse pictures: micro / per image."""
-    held = [name for name in filled.table.evaluations if any(line.rows(name) for line in filled.lines)]
+def block_of_controls(filled: Filled) -> Block | None:
+    """Dice of each line under the other sentences, and without the picture: micro / per image."""
+    note = (
+        "Dice, %: micro / per image, of the same weights. A text-guided method loses by a wrong sentence; what is left "
+        "without the picture is the sentence's."
+    )
+    what = "with other sentences than the images' own"
+    return _block_of_conditions(filled, CONTROL_WORDS, what, note)
+
+
+def block_of_degradations(filled: Filled) -> Block | None:
+    """Dice of each line on worse pictures: micro / per image; the paper's below it."""
+    note = "Dice, %: micro / per image, of the same weights."
+    return _block_of_conditions(filled, DEGRADE_WORDS, "with worse pictures", note)
+
+
+def _block_of_conditions(filled: Filled, words: Mapping[str, str], what: str, note: str) -> Block | None:
+    """A column for each of the evaluations that ``words`` names, if there are others than the images' own."""
+    held = [name for name in filled.evaluations if name in words and any(line.rows(name) for line in filled.lines)]
     if len(held) < 2:
         return None
-    words = DEGRADE_WORDS if set(held) & set(DEGRADED) else CONTROL_WORDS
     rows = []
     for line in filled.scored:
-        # seeds that have all of them: a mean over two seeds does not stand beside one of a single seed
-        asked = [name for name in held if any(run.scores(name) for run in line.runs)]
-        same = Line(line.row, [run for run in line.runs if all(run.scores(name) for name in asked)])
+        same = line.of_same_seeds(held)
         row: dict[str, Any] = {"row": line.row.name, "seeds": ", ".join(map(str, same.seeds))}
-        for name in asked:
+        for name in held:
             summary = same.summary(name)
             if summary:
                 row[words[name]] = both(summary)
         rows.append(row)
         papers = {words[name]: paper_cell(line, name) for name in held}
-        if words is DEGRADE_WORDS and sum(map(bool, papers.values())) > 1:  # the clean one stands in the table above
+        if sum(map(bool, papers.values())) > 1:  # the one of clean pictures stands in the table above
             rows.append({"row": f"{line.row.name}: the paper's Dice / IoU", **papers})
-    what = "with worse pictures" if words is DEGRADE_WORDS else "with other sentences than the images' own"
-    note = "Dice, %: micro / per image, of the same weights."
-    if words is CONTROL_WORDS:
-        note += " A text-guided method loses by a wrong sentence; what is left without the picture is the sentence's."
     return Block(f"{filled.table.title}: {what}", rows, ("row", "seeds", *(words[n] for n in held)), [note], 3)
 
 

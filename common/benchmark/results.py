@@ -60,15 +60,37 @@ class Line:
 
     row: Row
     runs: list[Run]
-    _rows: dict[str, list[list[dict[str, Any]]]] = field(default_factory=dict)
+    _rows: dict[str, dict[int, list[dict[str, Any]]]] = field(default_factory=dict)
     _pooled: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def rows(self, evaluation: str = OWN) -> list[list[dict[str, Any]]]:
-        """Rows of ``scores.csv``, one list a seed that has them."""
+    def by_seed(self, evaluation: str = OWN) -> dict[int, list[dict[str, Any]]]:
+        """Rows of ``scores.csv`` of each seed that has them."""
         if evaluation not in self._rows:
-            folders = [folder for run in self.runs if (folder := run.scores(evaluation))]
-            self._rows[evaluation] = [read_scores(folder / "scores.csv") for folder in folders]
+            folders = {run.cell.seed: folder for run in self.runs if (folder := run.scores(evaluation))}
+            self._rows[evaluation] = {seed: read_scores(folder / "scores.csv") for seed, folder in folders.items()}
         return self._rows[evaluation]
+
+    def rows(self, evaluation: str = OWN) -> list[list[dict[str, Any]]]:
+        """As :meth:`by_seed`, one list a seed."""
+        return list(self.by_seed(evaluation).values())
+
+    def of_same_seeds(self, evaluations: Sequence[str]) -> Line:
+        """The line of those seeds that have all of these evaluations that any of its seeds has.
+
+        A mean over two seeds does not stand beside one of a single seed.
+        """
+        asked = [name for name in evaluations if any(run.scores(name) for run in self.runs)]
+        return Line(self.row, [run for run in self.runs if all(run.scores(name) for name in asked)])
+
+    def span(self, evaluation: str, kind: str) -> float | None:
+        """The largest difference between two of its seeds; None if it has not two.
+
+        Args:
+            evaluation: a name.
+            kind: of Dice, one of :data:`common.benchmark.statistics.STATISTICS`.
+        """
+        values = [summary["dice"][kind]["value"] for summary in self.each(evaluation)]
+        return max(values) - min(values) if len(values) > 1 and None not in values else None
 
     def each(self, evaluation: str = OWN) -> list[dict[str, Any]]:
         """``summary.json`` of each seed."""
@@ -117,6 +139,11 @@ class Filled:
         """Lines with numbers."""
         return [line for line in self.lines if line.rows()]
 
+    @property
+    def evaluations(self) -> list[str]:
+        """Those that its cells are asked for; at scale ``paper`` not the table's own, see :class:`Table`."""
+        return list(dict.fromkeys(name for line in self.lines for run in line.runs for name in run.cell.evaluations))
+
     @cached_property
     def tests(self) -> dict[str, dict[str, Any]]:
         """Each line against the reference on the images as they are; without a scored reference there are none."""
@@ -125,53 +152,55 @@ class Filled:
     @cached_property
     def degraded_tests(self) -> dict[str, dict[str, dict[str, Any]]]:
         """As :attr:`tests`, under each degradation, all corrected together: evaluation -> line -> test."""
-        return self._tested([name for name in self.table.evaluations if name in DEGRADED])
+        return self._tested([name for name in self.evaluations if name in DEGRADED])
 
     def _tested(self, evaluations: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
         """Each line against the reference under each evaluation, corrected by Holm over all of these.
 
-        What another seed would give is known of few lines: the largest difference between the seeds of a line of this
-        table is the least that counts for all of them (``seeds_differ``, None where no line has two).
+        Both of the seeds that both have (``of_seeds``). The largest difference between seeds of either of the two
+        (``seeds_differ``, None where neither has two) is the least that counts.
         """
         lines = {line.row.name: line for line in self.scored}
-        found = {}
+        found, spans = {}, {}
         for evaluation in evaluations:
             for name, line in lines.items():
-                other = lines.get(line.row.reference or self.table.reference)
-                if other is None or other is line or not (line.rows(evaluation) and other.rows(evaluation)):
+                reference = line.row.reference or self.table.reference
+                if name == reference or not line.rows(evaluation):
                     continue
+                other = lines.get(reference)
+                seeds = [seed for seed in line.by_seed(evaluation) if other and seed in other.by_seed(evaluation)]
+                if other is None or not seeds:
+                    self.untested[name] = f"{reference} has no numbers" + (" of the same seed" if other else "")
+                    continue
+                both = [[one.by_seed(evaluation)[seed] for seed in seeds] for one in (line, other)]
                 try:
-                    test = compare(line.rows(evaluation), other.rows(evaluation))
+                    test = compare(*both)
                 except UserError as error:
                     self.untested[name] = str(error)
                     continue
-                found[evaluation, name] = test | {"reference": other.row.name}
+                found[evaluation, name] = test | {"reference": other.row.name, "of_seeds": seeds}
+                spans[evaluation, name] = {
+                    kind: [span for one in (line, other) if (span := one.span(evaluation, kind)) is not None]
+                    for kind in STATISTICS
+                }
         sorted_by: dict[str, dict[str, dict[str, Any]]] = {evaluation: {} for evaluation in evaluations}
         for (evaluation, name), test in family(found).items():
             sorted_by[evaluation][name] = test
-            for key, seeds in self.seeds_differ(evaluation).items():
-                if not test[key]:
+            for kind in STATISTICS:
+                if not test[kind]:
                     continue
-                test[key]["seeds_differ"] = seeds
-                if seeds is not None and abs(test[key]["difference"]) <= seeds:
-                    test[key]["verdict"] = NO_DIFFERENCE
-                elif seeds is None and test[key]["verdict"] != NO_DIFFERENCE:
-                    test[key]["verdict"] += ", by one seed"
+                least = max(spans[evaluation, name][kind], default=None)
+                test[kind]["seeds_differ"] = least
+                if least is not None and abs(test[kind]["difference"]) <= least:
+                    test[kind]["verdict"] = NO_DIFFERENCE
+                elif test[kind]["verdict"] != NO_DIFFERENCE and len(test["of_seeds"]) < 2:
+                    test[kind]["verdict"] += ", by one seed"
         return sorted_by
 
     @cached_property
     def untested(self) -> dict[str, str]:
         """Why a line could not be tested."""
         return {}
-
-    def seeds_differ(self, evaluation: str = OWN) -> dict[str, float | None]:
-        """The largest difference between two seeds of a line, of both kinds of Dice."""
-        found: dict[str, float | None] = {}
-        for key in STATISTICS:
-            values = [[s["dice"][key]["value"] for s in line.each(evaluation)] for line in self.scored]
-            spans = [max(v) - min(v) for v in values if len(v) > 1 and None not in v]
-            found[key] = max(spans, default=None)
-        return found
 
 
 def fill(

@@ -16,8 +16,9 @@ from common.benchmark.grid import prepare
 from common.benchmark.page import blocks, fill_documents, write_results
 from common.benchmark.protocols import SCALES, tables
 from common.benchmark.report import (
-    block_of_conditions,
+    block_of_controls,
     block_of_costs,
+    block_of_degradations,
     block_of_degraded_tests,
     block_of_scores,
     block_of_tests,
@@ -103,7 +104,8 @@ def test_one_seed_is_said_to_be_one(tmp_path):
     (filled,) = fill(tmp_path, [table], SCALES["C"], (0,))
     (row,) = block_of_tests(filled).rows
     assert row["verdict micro"] == "this one higher, by one seed"
-    assert "not known here: no row has two" in block_of_tests(filled).notes[0]
+    assert row["seeds"] == "0"
+    assert row["between seeds, points"] == ""
 
 
 def test_what_seeds_differ_by_is_no_difference_between_methods(tmp_path):
@@ -115,10 +117,87 @@ def test_what_seeds_differ_by_is_no_difference_between_methods(tmp_path):
         done(folder, cell, good)
     (filled,) = fill(tmp_path, [table], SCALES["C"], (0, 1))
     # 2 * 52 / (52 + 64) less 2 * 28 / (28 + 64)
-    assert filled.seeds_differ()["micro"] == pytest.approx(104 / 116 - 56 / 92)
+    assert filled.tests["SSA: both"]["micro"]["seeds_differ"] == pytest.approx(104 / 116 - 56 / 92)
     assert filled.tests["SSA: both"]["micro"]["verdict"] == "no difference seen"
-    assert filled.tests["DSOT"]["micro"]["verdict"] == "second higher"  # further off than that
-    assert "of the row where it is largest: 28.79 points micro" in block_of_tests(filled).notes[0]
+    assert filled.tests["DSOT"]["micro"]["verdict"] == "second higher, by one seed"  # further off than that
+    rows = {row["row"]: row for row in block_of_tests(filled).rows}
+    assert rows["DSOT"]["between seeds, points"].startswith("28.79 / ")
+
+
+def test_only_seeds_that_both_rows_have_are_compared(tmp_path):
+    """A good second seed of the reference says nothing against a row whose second seed was not run."""
+    table = tables(["main-qata"])[0]
+    cells = table.cells(SCALES["C"], (0, 1))
+    wanted = {
+        "MMI-UNet": {0: 4, 1: 7}, "SSA": {0: 4}, "BiCLIP": {1: 7}, "C2Seg": {0: 2, 1: 2}, "CausalCLIPSeg": {0: 6, 1: 6},
+    }  # fmt: skip
+    for name, seeds in wanted.items():
+        for seed, good in seeds.items():
+            ((folder, cell),) = prepare(tmp_path, [cells[name][seed]]).items()
+            done(folder, cell, good)
+    (filled,) = fill(tmp_path, [table], SCALES["C"], (0, 1))
+    tests = {name: test["micro"] for name, test in filled.tests.items()}
+    assert tests["SSA"]["difference"] == tests["BiCLIP"]["difference"] == 0
+    assert {name: test["of_seeds"] for name, test in filled.tests.items()} == {
+        "SSA": [0], "BiCLIP": [1], "C2Seg": [0, 1], "CausalCLIPSeg": [0, 1],
+    }  # fmt: skip
+    # (56 + 104) / (92 + 116) less 24 / 76, which is more than 28.79 points between the reference's seeds
+    assert tests["C2Seg"]["difference"] == pytest.approx(24 / 76 - 160 / 208)
+    assert tests["C2Seg"]["verdict"] == "second higher"
+    assert tests["CausalCLIPSeg"]["verdict"] == "no difference seen"
+
+
+def test_one_rows_seeds_decide_on_no_other_rows(tmp_path):
+    table = tables(["main-qata"])[0]
+    cells = table.cells(SCALES["C"], (0, 1))
+    for name, goods in {"MMI-UNet": (6, 6), "SSA": (4, 4), "BiCLIP": (7, 1)}.items():
+        for cell, good in zip(cells[name], goods, strict=True):
+            ((folder, cell),) = prepare(tmp_path, [cell]).items()
+            done(folder, cell, good)
+    (filled,) = fill(tmp_path, [table], SCALES["C"], (0, 1))
+    assert filled.tests["SSA"]["micro"]["verdict"] == "second higher"  # though one of BiCLIP's seeds failed to learn
+    assert filled.tests["BiCLIP"]["micro"]["verdict"] == "no difference seen"
+
+
+def test_a_row_that_has_nothing_to_be_tested_against_says_so(tmp_path):
+    table = tables(["main-qata"])[0]
+    cells = table.cells(SCALES["C"], (0, 1))
+    ((folder, cell),) = prepare(tmp_path, [cells["SSA"][0]]).items()
+    done(folder, cell, 6)
+    block = block_of_tests(fill(tmp_path, [table], SCALES["C"], (0, 1))[0])
+    assert (block.rows, block.notes) == ([], ["SSA: not tested: MMI-UNet has no numbers"])
+    ((folder, cell),) = prepare(tmp_path, [cells["MMI-UNet"][1]]).items()
+    done(folder, cell, 6)
+    block = block_of_tests(fill(tmp_path, [table], SCALES["C"], (0, 1))[0])
+    assert block.notes == ["SSA: not tested: MMI-UNet has no numbers of the same seed"]
+    assert "not tested" in block.markdown()
+
+
+def test_controls_and_degradations_stand_in_tables_of_their_own(tmp_path):
+    table = replace(tables(["main-qata"])[0], evaluations=(OWN, "shuffled", "noise140"))
+    ((folder, cell),) = prepare(tmp_path, [table.cells(SCALES["C"], (0,))["SSA"][0]]).items()
+    done(folder, cell, 6)
+    filled = fill(tmp_path, [table], SCALES["C"], (0,))
+    assert block_of_controls(filled[0]).columns == ("row", "seeds", "its own sentence", "another image's")
+    assert block_of_degradations(filled[0]).columns == ("row", "seeds", "clean", "dose 140")
+    assert write_results(tmp_path, filled, SCALES["C"], {}, {}, {})[0].is_file()
+
+
+def test_the_other_captions_are_a_column_at_every_scale(tmp_path):
+    for name, column in (("C", "as typed"), ("paper", "canonical")):
+        table = tables(["main-qata"])[0]
+        ((folder, cell),) = prepare(tmp_path / name, [table.cells(SCALES[name], (0,))["SSA"][0]]).items()
+        done(folder, cell, 6)
+        for scores in (folder / "scores").iterdir():
+            score = json.loads((scores / "score.json").read_text())
+            (scores / "score.json").write_text(json.dumps(score | {"score": dict(cell.score)}))
+        (filled,) = fill(tmp_path / name, [table], SCALES[name], (0,))
+        assert column in block_of_controls(filled).columns
+
+
+def test_a_name_is_drawn_as_it_is(made):
+    made[0].lines[0].row = replace(made[0].lines[0].row, name="$lr_$")
+    assert "$lr_$" in plots.bars(made[0])
 
 
 def test_results_csv_has_a_line_for_every_cell(made):
@@ -191,7 +270,7 @@ def test_controls_and_degradations_are_columns(tmp_path):
         ((folder, cell),) = prepare(tmp_path / key, [wanted]).items()
         done(folder, cell, 7, **{condition: 3})
         (filled,) = fill(tmp_path / key, [table], SCALES["C"], (0,))
-        block = block_of_conditions(filled)
+        block = (block_of_controls if key == "main-qata" else block_of_degradations)(filled)
         assert block.rows[0]["row"] == "BiCLIP"
         column = {"mirrored": "sides swapped", "blur7": "blur 7"}[condition]
         # 3 and 2 of 8 rows: 2 * 20 / (20 + 64); per image (48 / 88 + 32 / 80) / 2
@@ -232,7 +311,7 @@ def test_rows_are_tested_on_worse_pictures_too(tmp_path):
     assert row["dose 110"].endswith(": EF-UNet higher")
     assert row["blur 7"].endswith(": none seen")
     # 7 and 6 of 8 rows: 2 * 52 / (52 + 64); 3 and 2: 2 * 20 / (20 + 64)
-    assert f"{100 * (104 / 116 - 40 / 84):.2f} (blur 7)" in block.notes[0]
+    assert row["between seeds at most, points"] == f"{100 * (104 / 116 - 40 / 84):.2f}"
     assert block_of_degraded_tests(fill(tmp_path, tables(["main-qata"]), SCALES["C"], (0, 1))[0]) is None
 
 
@@ -244,7 +323,7 @@ def test_conditions_are_compared_on_the_same_seeds(tmp_path):
         done(folder, cell, good)
     shutil.rmtree(folder / "scores" / "mirrored")  # the second seed's
     (filled,) = fill(tmp_path, [table], SCALES["C"], (0, 1))
-    (row,) = block_of_conditions(filled).rows
+    (row,) = block_of_controls(filled).rows
     assert row["seeds"] == "0"
     assert row["its own sentence"] == row["sides swapped"] == "89.66 / 89.52"
     assert filled.lines[2].seeds == [0, 1]
