@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
     from common.benchmark.grid import places, prepare, run_grid, run_on_ray
     from common.benchmark.protocols import PROTOCOLS, SCALES, tables
     from common.benchmark.table_file import named_tables
-    from common.benchmark.work import adopt, describe
+    from common.benchmark.work import adopt, check_data, describe
     from common.benchmark.write import write
 
     scale = SCALES[args.scale]
@@ -83,6 +83,7 @@ def main(args: argparse.Namespace) -> int:
                     print(f"  {row:44} {cell.name:52} {describe(output / 'cells' / cell.name, cell, data)}")
         print(f"{len(cells)} trainings in all")
         return 0
+    check_data(output, data)
     folders = prepare(output, cells)
     for text in args.adopt:
         name, _, run = text.partition("=")
@@ -144,6 +145,10 @@ def datasets(folders: list[Path], wanted: Sequence[Table]) -> dict[str, Path]:
         if name in found:
             raise UserError(f"{folder}: holds {DATASETS[name]}, as {found[name]} does; give one of them")
         found[name] = place.resolve()
+    needed = {table.dataset for table in wanted}
+    if found and not needed & found.keys():
+        have, want = (", ".join(DATASETS[name] for name in names) for names in (found, sorted(needed)))
+        raise UserError(f"--data: these tables are of {want}, and none of that is given, but {have}")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from common.errors import UserError
@@ -35,6 +36,7 @@ def main(args: argparse.Namespace) -> int:
     from common.benchmark.protocols import SCALES
     from common.benchmark.table_file import named_tables
     from common.benchmark.train_all import train_all
+    from common.benchmark.work import check_data
 
     if not 0 < args.budget < float("inf"):
         raise UserError(f"--budget {args.budget:g}: give a number of minutes above 0")
@@ -43,16 +45,15 @@ def main(args: argparse.Namespace) -> int:
     wanted = named_tables(args.plan)
     cells = merged(cell for table in wanted for row in table.cells(scale, args.seeds).values() for cell in row)
     data = datasets(args.data, wanted)
+    check_data(output, data)
     ended_as_by_ctrl_c()
     where = places(args.workers, args.threads)
     state = train_all(prepare(output, cells), data, where, args.budget, say, args.retry)
     for folder, word in state.items():
         print(f"{word:12}{folder.name}")
-    seeds, sets = " ".join(map(str, args.seeds)), " ".join(f"--data {folder}" for folder in args.data)
-    print(
-        f"results: python -m tools benchmark {' '.join(args.plan)} --scale {scale.name} --seeds {seeds} {sets} "
-        f"--report --output {output}"
-    )
+    sets = [word for folder in args.data for word in ("--data", str(folder))]
+    words = [*args.plan, "--scale", scale.name, "--seeds", *map(str, args.seeds), *sets, "--report"]
+    print(f"results: python -m tools benchmark {shlex.join([*words, '--output', str(output)])}")
     if "left" in state.values() and not set(state.values()) & {"done", "failed", "unfinished"}:
         raise UserError(f"--budget {args.budget:g}: is too short for an epoch of any training; give more minutes")
     return int("failed" in state.values())

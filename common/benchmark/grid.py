@@ -14,12 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.benchmark.cells import Cell, from_json
-from common.benchmark.work import claimed, read_json, standing
+from common.benchmark.cells import Cell
+from common.benchmark.work import asked, claimed, read_json, standing
 from common.errors import UserError
 from common.files import write_text
 
@@ -63,17 +63,12 @@ def places(workers: int | None = None, threads: int | None = None) -> list[Place
 
 
 def prepare(output: Path, cells: Sequence[Cell]) -> dict[Path, Cell]:
-    """The folders of cells under ``output``, each with its ``cell.json``.
-
-    What an earlier command asked for stays asked for: it may be running still.
-    """
+    """The folders of cells under ``output``, each with its ``cell.json``; what was asked for earlier stays."""
     found = {}
     for cell in cells:
         folder = output / CELLS / cell.name
         path = folder / "cell.json"
-        if path.is_file():
-            before = from_json(path.read_text(encoding="utf-8")).evaluations
-            cell = replace(cell, evaluations=tuple(dict.fromkeys(cell.evaluations + before)))
+        cell = asked(folder, cell)
         text = cell.as_json()
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             write_text(path, text)

@@ -21,7 +21,7 @@ from typing import Any
 from common.benchmark.cells import CONDITIONS, Cell, from_json
 from common.bundle import bundle_folder
 from common.datasets.fingerprint import fingerprint
-from common.datasets.load import load_training
+from common.datasets.load import list_dataset, load_training
 from common.engines.checkpoint import LATER_KEYS, provenance, what_counts
 from common.errors import UserError, user_error
 from common.files import sha256_of, write_text
@@ -70,8 +70,18 @@ def standing(folder: Path, cell: Cell, data: Mapping[str, Path], retry: bool) ->
     return "left" if cell.dataset in data else "no data"
 
 
+def asked(folder: Path, cell: Cell) -> Cell:
+    """The cell with the evaluations, too, that earlier commands asked of its folder: they may be running still."""
+    path = folder / "cell.json"
+    if not path.is_file():
+        return cell
+    before = from_json(path.read_text(encoding="utf-8")).evaluations
+    return replace(cell, evaluations=tuple(dict.fromkeys(cell.evaluations + before)))
+
+
 def describe(folder: Path, cell: Cell, data: Mapping[str, Path]) -> str:
     """How a cell stands, for a user: as :func:`standing`, and what there is of one that is left to do."""
+    cell = asked(folder, cell)
     state = standing(folder, cell, data, retry=False)
     if state != "left":
         return state
@@ -100,6 +110,41 @@ def _scored(folder: Path, cell: Cell) -> dict[str, Any] | None:
     return {"score": dict(cell.score), "sidecar": sha256_of(sidecar)} if sidecar.is_file() else None
 
 
+def check_data(output: Path, data: Mapping[str, Path]) -> None:
+    """Note in ``output/data.json`` which data its cells are of, at the first command; refuse others later.
+
+    A cell's name does not say whose images it was trained on, so that others would be scored, or taken for, the old.
+
+    Args:
+        output: the benchmark's folder.
+        data: a data set's name -> its folder.
+
+    Raises:
+        UserError: a data set is another than that which an earlier command had.
+    """
+    path = output / "data.json"
+    known = read_json(path)
+    for name, root in data.items():
+        try:
+            listing = list_dataset(name, root)
+        except UserError:  # a table that leaves its laterality to the rows of a benchmark
+            listing = list_dataset(name, root, laterality="image")
+        now = fingerprint(
+            [
+                {"image": pair.image, "label": pair.mask, "text_prompt": f"{pair.split}\0{pair.text}"}
+                for pair in listing.pairs
+            ]
+        )
+        then = known.setdefault(name, now)
+        if then != now:
+            raise UserError(
+                f"{root}: is other data than the trainings in {output} are of ({_versus(now, then)}); give another "
+                "--output"
+            )
+    if known != read_json(path):
+        write_text(path, json.dumps(known, indent=4) + "\n")
+
+
 class Unfinished(Exception):
     """The time is up; the next run of the cell goes on."""
 
@@ -122,6 +167,7 @@ def run_cell(folder: Path, data: Path, deadline: float | None = None) -> None:
     if not (folder / "train" / TRAINED).is_file():
         write_text(folder / "environment.json", made_here)
     try:
+        _check_trained(folder / "train", cell, data)
         train_cell(folder, cell, data, deadline)
         problems = []
         for name in missing(folder, cell):
@@ -144,6 +190,25 @@ def run_cell(folder: Path, data: Path, deadline: float | None = None) -> None:
         _status(folder, "failed", began, error=line)
         raise
     _status(folder, "done", began)
+
+
+def _check_trained(run: Path, cell: Cell, data: Path) -> None:
+    """Refuse to score, or to go on with, a training of other data.
+
+    Raises:
+        UserError: ``run/model.json`` is of other rows than the cell's are.
+    """
+    sidecar = read_json(run / "model.json")
+    if not sidecar:
+        return
+    now, then = fingerprint(training_rows(cell, data, sidecar["config"])), sidecar["data"]
+    if now != then:
+        raise UserError(f"{run}: was trained on other data than {data} ({_versus(now, then)}); give another --output")
+
+
+def _versus(now: Mapping[str, Any], then: Mapping[str, Any]) -> str:
+    words = (f"{one['items']:,} images with fingerprint {one['sha256'][:16]}..." for one in (now, then))
+    return ", then ".join(words)
 
 
 def _evaluate(folder: Path, cell: Cell, data: Path, name: str, environment: str) -> None:
@@ -222,6 +287,7 @@ def training_rows(cell: Cell, data: Path, config: Mapping[str, Any]) -> list[dic
     return load_training(
         cell.dataset, data, train_split=config["train_split"], fraction=config["fraction"], seed=config["data_seed"],
         limit=config["train_limit"], draw=config["draw"], splits=config.get("splits", LATER_KEYS["splits"]),
+        laterality=config.get("laterality"),
     )  # fmt: skip
 
 
@@ -262,8 +328,7 @@ def adopt(folder: Path, run: Path, data: Path) -> None:
     other = sorted(key for key in keys if wanted.get(key) != made.get(key))
     if other:
         raise UserError(f"{run}: is another training than {cell.name} ({', '.join(other)} differ)")
-    if fingerprint(training_rows(cell, data, sidecar["config"])) != sidecar["data"]:
-        raise UserError(f"{run}: was trained on other data than {data}")
+    _check_trained(run, cell, data)
     if not over(run, sidecar["config"]["max_epochs"]):
         raise UserError(f"{run}: is not finished; go on with it (--resume true)")
     _trained(run, configs, settings, adopted=True)

@@ -72,7 +72,8 @@ def write(
             cell = line.runs[0].cell
             network = {key: value for key, value in cell.override.items() if key.split("::")[0] == "network_def"}
             measured[name] = cost(bundle_folder(cell.bundle), cell.of_network, network)
-        write_text(output / "costs.json", json.dumps(measured, indent=4) + "\n")
+        if measured:  # a command without a table of methods leaves what an earlier one measured
+            write_text(output / "costs.json", json.dumps(measured, indent=4) + "\n")
     else:
         measured = {name: found for name, found in read_json(output / "costs.json").items() if name in lines}
     paths = write_results(output, filled, scale, subsets, measured, cases)

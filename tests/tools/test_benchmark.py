@@ -47,7 +47,13 @@ def test_data_of_ones_own_are_for_tables_of_ones_own(tmp_path, capsys):
     assert lines[0] == "my_rows: my_rows"
     assert lines[1].split()[0] == "one"
     assert lines[1].endswith("to do")
-    assert main(["benchmark", str(table), "--fill", *data]) == 2
+    polyps = tmp_path / "Kvasir-SEG"
+    (tmp_path / "mine").rename(polyps)
+    other = ["--data", str(polyps), "--output", str(tmp_path / "out")]
+    assert main(["benchmark", str(table), *other]) == 2
+    error = capsys.readouterr().err
+    assert "tables are of a table of image, mask and text, and none of that is given, but Kvasir-SEG" in error
+    assert main(["benchmark", str(table), "--fill"]) == 2
     assert "--fill: is for the project's own tables, and my_rows is none" in capsys.readouterr().err
 
 

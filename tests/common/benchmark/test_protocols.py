@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -97,6 +98,19 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 
 def test_ends_come_first_then_their_other_seeds_then_what_lies_between():
     (table,) = tables(["biclip"])
-    value = {(c.seed, row): c.value for row, cells in table.cells(SCALES["G"], (0, 1)).items() for c in cells}
-    assert value[0, "BiCLIP"] > value[1, "BiCLIP"] > value[0, "without cycle"]
-    assert (1, "without cycle") not in value
+    for first, second in ((0, 1), (3, 0)):
+        cells = table.cells(SCALES["G"], (first, second)).items()
+        value = {(cell.seed, row): cell.value for row, made in cells for cell in made}
+        assert value[first, "BiCLIP"] > value[second, "BiCLIP"] > value[first, "without cycle"]
+        assert (second, "without cycle") not in value
+
+
+def test_the_other_captions_are_those_that_a_scale_does_not_learn_from():
+    (table,) = tables(["controls-qata"])
+    name = table.rows[-1].name
+    captions = {scale: table.cells(SCALES[scale], (0,))[name][0].override["captions"] for scale in SCALES}
+    assert captions == {"C": "original", "G": "original", "paper": "canonical"}
+    # a row of one's own has what it says
+    row = replace(table.rows[-1], override={"captions": "original"})
+    cells = replace(table, rows=(*table.rows[:-1], row)).cells(SCALES["paper"], (0,))
+    assert cells[name][0].override["captions"] == "original"

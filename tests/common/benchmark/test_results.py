@@ -24,6 +24,7 @@ from common.benchmark.report import (
     block_of_tests,
 )
 from common.benchmark.results import fill, flat
+from common.benchmark.write import write
 from common.metrics import score_case, summarise, write_scores
 from common.metrics.reliability import Reliability
 
@@ -193,6 +194,12 @@ def test_the_other_captions_are_a_column_at_every_scale(tmp_path):
             (scores / "score.json").write_text(json.dumps(score | {"score": dict(cell.score)}))
         (filled,) = fill(tmp_path / name, [table], SCALES[name], (0,))
         assert column in block_of_controls(filled).columns
+
+
+def test_a_report_without_methods_keeps_what_was_measured(tmp_path, made):
+    (tmp_path / "costs.json").write_text('{"SSA": {}}')
+    write(tmp_path, tables(["ssa"]), SCALES["C"], (0, 1), {}, costs=True, documents=False)
+    assert (tmp_path / "costs.json").read_text() == '{"SSA": {}}'
 
 
 def test_a_name_is_drawn_as_it_is(made):

@@ -13,8 +13,10 @@ from common.benchmark import work
 from common.benchmark.cells import OWN, merged
 from common.benchmark.grid import prepare
 from common.benchmark.protocols import _STAGE_ONE_C, tables
-from common.benchmark.work import adopt, finished, over, read_json, run_cell
+from common.benchmark.train_all import job_of
+from common.benchmark.work import adopt, check_data, finished, over, read_json, run_cell
 from common.bundle import bundle_folder
+from common.datasets import phantoms
 from common.engines import TimeLimit
 from common.engines.checkpoint import provenance
 from common.errors import UserError
@@ -187,6 +189,47 @@ def test_a_run_made_by_hand_is_taken_if_it_is_the_very_same(tmp_path, cells, qat
     run_cell(folder, qata_phantoms)
     assert finished(folder, cell)
     assert (run / "model.pt").stat().st_mtime_ns == before
+
+
+def test_other_data_are_neither_scored_nor_taken_for_the_old(tmp_path, cells, qata_phantoms):
+    whole, cell = next(iter(cells.items()))
+    output = tmp_path / "bench"
+    folder = shutil.copytree(whole, output / "cells" / whole.name)
+    check_data(output, {"qata": qata_phantoms})
+    moved = shutil.copytree(qata_phantoms, tmp_path / "moved" / qata_phantoms.name)
+    check_data(output, {"qata": moved})  # the same in another place
+    run_cell(folder, moved)
+    (moved / "train.csv").write_text((moved / "train.csv").read_text().replace("lung", "lungs"))
+    with pytest.raises(UserError, match=r"is other data than the trainings in .*bench are of .* give another --output"):
+        check_data(output, {"qata": moved})
+    # more is asked of the cell by a command that finds no data.json, as from before there was one
+    (output / "data.json").unlink()
+    check_data(output, {"qata": moved})
+    (same,) = prepare(output, [replace(cell, evaluations=(OWN, "blank"))])
+    assert same == folder
+    with pytest.raises(UserError, match="was trained on other data than"):
+        run_cell(folder, moved)
+    assert not (folder / "scores" / "blank").exists()
+
+
+def test_a_table_of_ones_own_may_leave_sides_to_its_rows(tmp_path, cells):
+    phantoms.write(tmp_path / "mine", count=20, size=64, inbox=0)
+    table = tmp_path / "mine" / "captions.csv"
+    with next((tmp_path / "mine").glob("*.csv")).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    next((tmp_path / "mine").glob("*.csv")).unlink()
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [key for key in rows[0] if key != "laterality"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    cell = next(iter(cells.values()))
+    cell = replace(cell, dataset="csv", override={**cell.override, "laterality": "image"}, evaluations=(OWN,))
+    check_data(tmp_path / "bench", {"csv": tmp_path / "mine"})
+    (folder,) = prepare(tmp_path / "bench", [cell])
+    assert job_of(folder, cell, tmp_path / "mine").steps == 2
+    run_cell(folder, tmp_path / "mine")
+    run_cell(folder, tmp_path / "mine")
+    assert finished(folder, cell)
 
 
 def test_a_run_that_was_broken_off_is_not_taken(tmp_path, cells, qata_phantoms):
