@@ -345,3 +345,14 @@ def test_ids_that_a_configuration_has_or_could_take():
     assert unknown_ids(config, ["batch_size", "network_def::an_argument", "validate::handlers::0::epoch"]) == []
     wrong = ["batchsize", "network_df::heads", "validate::handlers::999", "validate::handlers::x", "batch_size::x"]
     assert unknown_ids(config, wrong) == wrong
+
+
+def test_a_first_stage_has_its_rows_images_and_sentences(tmp_path):
+    row = {"name": "a", "bundle": "c2seg", "override": {"image_size": [64, 64], "learning_rate": 0.5},
+           "stage_one": {"train_limit": 30}}  # fmt: skip
+    table = read_table(write(tmp_path, changed(override={"laterality": "image", "train_limit": 20}, rows=[row])))
+    ((cell,),) = table.cells(SCALES["C"], [0]).values()
+    first = cell.stage_one["override"]
+    assert (first["laterality"], first["image_size"], first["train_limit"]) == ("image", [64, 64], 30)
+    assert first["learning_rate"] == 0.001  # its own, of the scale
+    assert cell.override["train_limit"] == 20
