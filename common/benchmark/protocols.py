@@ -68,6 +68,11 @@ SCALES = {
 }
 
 
+# which images and sentences there are, and how large: a first stage has what its row has
+OF_DATA = (
+    "laterality", "grammar", "captions", "image_size", "train_limit", "val_limit", "splits", "data_seed",
+    "text_checkpoint",
+)  # fmt: skip
 OTHER = "other than usual"  # captions of a row: those that the scale's trainings do not have
 
 
@@ -81,7 +86,7 @@ class Row:
         overlays: behind those of the scale.
         override: of training; the same ids are needed where the weights are used, and are given there.
         fraction: of the masks.
-        stage_one: see :class:`common.benchmark.cells.Cell`.
+        stage_one: override of the first of two stages, beside :data:`OF_DATA` of its row; None where there is one.
         published: paper and name of its row there, see :mod:`common.benchmark.published`.
         reference: the line that it is tested against, if that is not the table's.
         end: the first and last rows of an ablation, and all of a comparison of methods: run with every seed and all
@@ -145,7 +150,9 @@ class Table:
         if row.fraction != 1:
             override["fraction"] = row.fraction
         overlays = [name for name in scale.overlays if (row.bundle, name) not in _NO_OVERLAY]
-        first = None if row.stage_one is None else stage_one(scale, row.stage_one)
+        first = row.stage_one
+        if first is not None:
+            first = stage_one(scale, {key: override[key] for key in OF_DATA if key in override} | dict(first))
         # first the ends of each table, then other seeds of them, then what lies between
         value = self.value - (0 if row.end else 40) - (30 if again else 0)
         return Cell(

@@ -20,8 +20,8 @@ against; default: the first); ``evaluations`` (default: all controls); ``overrid
 (``"fraction"`` or ``"degrade"``).
 
 Of a row: ``name`` (at most 60 characters) and ``bundle`` (a name, or a folder) are needed; ``overlays``, ``override``,
-``fraction`` (one of :data:`common.datasets.splits.FRACTIONS`), ``stage_one`` (override of C2Seg's first stage, which
-also has what its row says of images and sentences: :data:`_OF_DATA`), ``reference``.
+``fraction`` (one of :data:`common.datasets.splits.FRACTIONS`), ``reference``, and ``stage_one``: override of C2Seg's
+first stage, which has what its row says of images and sentences (:data:`common.benchmark.protocols.OF_DATA`) by itself.
 
 No override takes what the benchmark sets itself (seed, folders, which rows are scored and how: :data:`_SET`), nor
 expressions. Rows of one table have the same ``splits`` and ``data_seed``, which decide on the rows that are scored.
@@ -78,11 +78,6 @@ _SET = {  # what no override takes -> what to do
 # settings of an evaluation, or what is another thing there; a first stage is not scored
 _SET_BY_ROW = {"validate": _ALIKE}
 _SET_BY_STAGES = dict.fromkeys(("image_checkpoint", "load_pretrained"), "the row begins with its stage_one's weights")
-# which pictures and sentences there are, and how large: a first stage has what its row has
-_OF_DATA = (
-    "laterality", "grammar", "captions", "image_size", "train_limit", "val_limit", "splits", "data_seed",
-    "text_checkpoint",
-)  # fmt: skip
 _SHARED = {"splits": "published", "data_seed": 0}  # of all rows, as they decide on what is scored -> usual value
 _OTHER_CONFIGS = ("train", "evaluate", "inference", "multi_gpu_train")
 
@@ -183,13 +178,12 @@ def _row(where: str, items: Any, of_all: Mapping[str, Any]) -> Row:
         overlay = stage_one(SCALES["C"], first)["overlay"]
         if not (folder / "configs" / f"{overlay}.json").is_file():
             raise UserError(f"{where}: stage_one: {folder.name} has no first stage ({overlay}.json); leave it out")
-        own = {_id(key): value for key, value in first.items()}
-        first = {key: override[key] for key in _OF_DATA if key in override} | own
+        first = {_id(key): value for key, value in first.items()}
         alone = _SET | {"fraction": "the first stage learns from all images: leave it out"}
         _check_override(f"{where}, stage_one", folder, [*configs, overlay], first, alone)
         splits = override.get("splits", _SHARED["splits"])
-        if first.get("splits", _SHARED["splits"]) != splits:  # it would learn from images that are scored
-            raise UserError(f"{where}, stage_one: has other splits than the row; give it splits {splits!r}, too")
+        if first.get("splits", splits) != splits:  # it would learn from images that are scored
+            raise UserError(f"{where}, stage_one: has other splits than the row, whose it gets by itself; leave it out")
     return Row(name, bundle, overlays, override, float(fraction), first, reference=items.get("reference"))
 
 

@@ -105,6 +105,13 @@ def test_ends_come_first_then_their_other_seeds_then_what_lies_between():
         assert (second, "without cycle") not in value
 
 
+def test_a_first_stage_learns_from_no_image_that_its_row_is_scored_on():
+    (table,) = tables(["disjoint-mosmed"])
+    for scale in SCALES.values():
+        (cell,) = table.cells(scale, (0,))["C2Seg"]
+        assert cell.override["splits"] == cell.stage_one["override"]["splits"] == "volume_disjoint"
+
+
 def test_the_other_captions_are_those_that_a_scale_does_not_learn_from():
     (table,) = tables(["controls-qata"])
     name = table.rows[-1].name

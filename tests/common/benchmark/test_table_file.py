@@ -191,8 +191,8 @@ def test_what_no_override_takes(tmp_path, override, words):
         ({"stage_one": {"loss::": 0}}, "row 1, stage_one: id 'loss::' has an empty part"),
         ({"stage_one": {"loss::_target_": "x.y"}}, "stage_one: loss::_target_ 'x.y' is in no configuration of c2seg"),
         (
-            {"override": {"splits": "volume_disjoint"}},
-            "stage_one: has other splits than the row; give it splits 'volume",
+            {"override": {"splits": "volume_disjoint"}, "stage_one": {"splits": "published"}},
+            "stage_one: has other splits than the row, whose it gets by itself; leave it out",
         ),
         ({"bundle": "ssa"}, "stage_one: ssa has no first stage (pretrain.json); leave it out"),
     ],
