@@ -25,8 +25,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         )  # fmt: skip
     parser.add_argument(
         "--tolerance", type=float, default=0.005,
-        help="of the validation metric where the same bits are not to be expected: on another machine or version, or "
-        "on a GPU (0.005)",
+        help="of the validation metric where the same bits are not to be expected: on another machine or version, on a "
+        "GPU, or from files that are not known to be the run's (0.005)",
     )  # fmt: skip
     parser.add_argument("--any-commit", action="store_true", help="go on with the code of another commit")
     parser.add_argument(

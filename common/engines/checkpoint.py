@@ -136,7 +136,8 @@ class BestCheckpoint:
 
     A ``model.pt`` of an earlier run becomes ``previous_model.pt``. Beside ``model.pt`` stands ``model.json``: the
     merged configuration, seed, commit, versions, a fingerprint of the training data, SHA-256 of the files that encoders
-    begin with (``checkpoints``), and the metric's value.
+    begin with (``checkpoints``; read once, when this is made: the network has just been made from them), and the
+    metric's value.
 
     Args:
         network: what is trained; saved without wrappers, as a flat state dict.
@@ -158,7 +159,8 @@ class BestCheckpoint:
         self.best: float | None = None
         self.epoch = 0  # of the best that this run saved
         self.only_compare = False
-        self._started: dict[str, str] | None = None  # read once: encoders are large
+        # None: of a run that was begun before they were noted, and goes on
+        self.checkpoints: dict[str, str] | None = starting_weights(self.sidecar.get("config", {}))
 
     def attach(self, engine: Engine) -> None:
         """Attach to the evaluator, after its metrics."""
@@ -194,10 +196,8 @@ class BestCheckpoint:
             _save(state, self.path)
             found = {"metric": self.metric, "value": value, "epoch": self.epoch}
             found |= provenance() | self.sidecar | getattr(engine, "sources", {})
-            if self._started is None:
-                self._started = starting_weights(self.sidecar.get("config", {}))
-            if self._started:
-                found["checkpoints"] = self._started
+            if self.checkpoints:
+                found["checkpoints"] = self.checkpoints
             text = json.dumps(found, indent=4, default=str)
             write_text(self.path.with_suffix(".json"), text)
 
@@ -252,7 +252,8 @@ class LastCheckpoint:
         state: what is saved by name: anything with ``state_dict`` and ``load_state_dict`` (network, optimizer,
             scheduler, loss with a schedule, early stop, best checkpoint, history). The trainer's ``GradScaler``, and
             what a trainer names in ``kept`` (the teacher), are added by themselves.
-        config: the merged configuration; a checkpoint of another one is refused.
+        config: the merged configuration; a checkpoint of another one is refused, and so is one of a run whose
+            encoders began with files of other content.
         data: fingerprints of the data; a checkpoint of other data is refused. What a trainer names in ``sources`` is
             added by itself.
         resume: continue from ``path`` if it is there; if False, a file that is there is an error.
@@ -269,11 +270,14 @@ class LastCheckpoint:
         self.path, self.resume = Path(path), resume
         self.state = {name: item for name, item in state.items() if hasattr(item, "state_dict")}
         self.config, self.data = what_counts(config), dict(data or {})
+        self.named = {key: config.get(key) for key in CHECKPOINTS}
         if self.path.exists() and not resume:
             raise UserError(
                 f"{self.path}: a run was begun in this folder; continue it with --resume true, "
                 f"or give another --output_dir, or remove the file"
             )
+        self.best = next((item for item in self.state.values() if isinstance(item, BestCheckpoint)), None)
+        self.checkpoints = self.best.checkpoints if self.best is not None else starting_weights(config)
 
     def attach(self, engine: Engine) -> None:
         """Attach to the trainer, after all other handlers."""
@@ -300,6 +304,7 @@ class LastCheckpoint:
             "iteration": engine.state.iteration,
             "stopped": bool(engine.should_terminate),
             "config": self._config(engine),
+            "checkpoints": self.checkpoints,
         }
         _save(content, self.path)
 
@@ -323,6 +328,7 @@ class LastCheckpoint:
                 f"{self.path}: was written with another configuration ({', '.join(other)} differ); "
                 f"resume with the same one, or give another --output_dir"
             )
+        self._begin_as(run.get("checkpoints"))  # not kept by earlier versions
         for name, item in self._items(engine).items():
             item.load_state_dict(content[name])
         engine.state.epoch, engine.state.iteration = run["epoch"], run["iteration"]
@@ -330,3 +336,19 @@ class LastCheckpoint:
         if run["stopped"]:
             log.info("this run had stopped early: nothing is left to do")
             engine.terminate()
+
+    def _begin_as(self, then: dict[str, str] | None) -> None:
+        """Take over what the run began with; refuse it if the files are others by now."""
+        now = self.checkpoints or {}
+        if then is not None and then != now:
+            other = "; ".join(
+                f"{key} {self.named[key]} has SHA-256 {now.get(key, 'of no file')[:16]}, "
+                f"then {then.get(key, 'of no file')[:16]}"
+                for key in CHECKPOINTS if then.get(key) != now.get(key)
+            )  # fmt: skip
+            raise UserError(
+                f"{self.path}: the run began with other files ({other}); put them back, or give another --output_dir"
+            )
+        self.checkpoints = then
+        if self.best is not None:
+            self.best.checkpoints = then

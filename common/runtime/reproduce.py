@@ -33,6 +33,7 @@ _DATA = {"data": "train::dataset::data", "unlabelled": "train::trainer::unlabell
 LIMITS = ("time_limit", "deadline")
 _CLOCK = frozenset({"seconds", "images_per_second", "data_share"})  # of history.csv: never the same twice
 _HARMLESS = frozenset({"$None", "$True", "$False"})
+_WEIGHTS = (".pt", ".pth", ".safetensors", ".bin")  # names of files end so, and none of published weights
 _START = "$_start()"  # of multi_gpu_train.json
 
 
@@ -243,6 +244,7 @@ def prepared(
     output, folder = output.resolve(), str(output.resolve())
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(f"--output {output}: is there already; give another folder, or remove it")
+    noted = run.sidecar.get("checkpoints")  # None: of an earlier version, or there was nothing to note
     for key in CHECKPOINTS:
         place = (checkpoints or {}).get(key)
         option = f"--{key.replace('_', '-')}"
@@ -252,10 +254,10 @@ def prepared(
             if not place.exists():
                 raise UserError(f"{option} {place}: is not there; give the file or folder that the run began with")
             config[key] = str(place.resolve())
-        elif key in run.sidecar.get("checkpoints", {}) and not Path(config[key]).exists():
+        elif (_is_path(config.get(key)) if noted is None else key in noted) and not Path(config[key]).exists():
+            content = f" (SHA-256 {noted[key][:16]}...)" if noted else ""
             raise UserError(
-                f"{run.path}: began with {config[key]}, which is not there; say where it is now (SHA-256 "
-                f"{run.sidecar['checkpoints'][key][:16]}...): {option} FILE"
+                f"{run.path}: began with {config[key]}, which is not there; say where it is now{content}: {option} FILE"
             )
     if device is not None:
         config["device"] = f"$torch.device('{device_of(device)}')"
@@ -267,6 +269,11 @@ def prepared(
         "bundle_root": str(bundle), "dataset_dir": str(data.resolve()), "output_dir": folder, "run_dir": folder,
         "weights_dir": folder, "weights": str(output / "model.pt"), "resume": False,
     }  # fmt: skip
+
+
+def _is_path(setting: Any) -> bool:
+    """Whether a setting is a path beyond doubt; a relative folder may look like the name of published weights."""
+    return isinstance(setting, str) and (Path(setting).is_absolute() or setting.endswith(_WEIGHTS))
 
 
 def check_data(run: Recorded, config: Mapping[str, Any]) -> None:
@@ -290,13 +297,26 @@ def check_data(run: Recorded, config: Mapping[str, Any]) -> None:
 
 
 def other_checkpoints(run: Recorded, config: Mapping[str, Any]) -> list[str]:
-    """Of which files that encoders begin with the content is another than the run's, a line each."""
-    then, now = run.sidecar.get("checkpoints", {}), starting_weights(config)
-    return [
-        f"{key}: {config[key]} is another file than the run began with: {now.get(key, 'nothing')[:16]}..., then "
-        f"{then[key][:16]}..."
-        for key in then if then[key] != now.get(key)
-    ]  # fmt: skip
+    """Files that encoders begin with whose content is another than the run's, or may be, a line each."""
+    then, now = _checkpoints(run), starting_weights(config)
+    lines = []
+    for key in sorted(then | now):
+        if key not in then:
+            lines.append(
+                f"{key}: the run began with {run.config.get(key)} and did not note what that held: whether "
+                f"{config[key]} holds the same cannot be checked"
+            )
+        elif then[key] != now.get(key):
+            lines.append(
+                f"{key}: {config[key]} is another file than the run began with: {now.get(key, 'nothing')[:16]}..., "
+                f"then {then[key][:16]}..."
+            )
+    return lines
+
+
+def _checkpoints(run: Recorded) -> dict[str, str]:
+    """SHA-256 of what encoders began with, as far as the run noted it."""
+    return run.sidecar.get("checkpoints") or {}
 
 
 def train_again(run: Recorded, bundle: Path, config: Mapping[str, Any]) -> Recorded:
@@ -320,8 +340,7 @@ def compare(then: Recorded, now: Recorded, tolerance: float) -> Comparison:
     same = ("commit", "versions", "device", "threads", "cpu")
     clean = "-dirty" not in str(now.sidecar["commit"])
     exact = on_cpu and clean and all(then.sidecar.get(key) == now.sidecar.get(key) for key in same)
-    began = now.sidecar.get("checkpoints")  # not recorded by runs of earlier versions
-    exact = exact and then.sidecar.get("checkpoints", began) == began
+    exact = exact and _checkpoints(then) == _checkpoints(now)
     weights = None
     if then.weights is not None and now.weights is not None:
         weights = _difference(read_weights(then.weights), read_weights(now.weights))

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -12,14 +13,14 @@ from common.engines.checkpoint import what_counts
 from common.errors import UserError
 
 
-def trainer(folder, *, resume=False, config=None, data=None, epochs=2, seed=0):
+def trainer(folder, *, resume=False, config=None, data=None, epochs=2, seed=0, best=None):
     torch.manual_seed(seed)
     network = torch.nn.Linear(2, 1)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
     items = [{"image": torch.ones(2), "label": torch.ones(1)}] * 4
     last = LastCheckpoint(
         folder / "last.pt",
-        {"network": network, "optimizer": optimizer, "nothing": None},
+        {"network": network, "optimizer": optimizer, "nothing": None, "best": best},
         config or {"a": 1},
         data,
         resume,
@@ -144,6 +145,71 @@ def test_other_data_is_refused(tmp_path):
     engine, _ = trainer(tmp_path, data={"train": "abd"}, resume=True, epochs=3)
     with pytest.raises(UserError, match=r"another configuration \(data differ\)"):
         engine.run()
+
+
+def begun(folder, file, *, resume=False, epochs=2, meanwhile=None):
+    """Train with an encoder that begins with ``file``, each epoch the best; ``meanwhile`` is written to it in each."""
+    config = {"a": 1, "image_checkpoint": str(file), "text_checkpoint": "compact"}
+    saver = BestCheckpoint(torch.nn.Linear(1, 1), folder / "model.pt", "dice", {"config": config})
+    evaluator = Engine(lambda e, b: None)
+    evaluator.state.rank = 0
+    saver.attach(evaluator)
+    engine, _ = trainer(folder, config=config, resume=resume, epochs=epochs, best=saver)
+
+    @engine.on(Events.EPOCH_STARTED)
+    def train(e):
+        if meanwhile is not None:
+            file.write_bytes(meanwhile)
+        evaluator.state.metrics["dice"] = e.state.epoch / 10
+        evaluator.run([0])
+
+    engine.run()
+    assert engine.state.epoch == epochs
+    return json.loads((folder / "model.json").read_text()).get("checkpoints")
+
+
+def digest(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_what_encoders_begin_with_is_read_when_training_starts_and_once(tmp_path, monkeypatch):
+    file, read = tmp_path / "first.pt", []
+    file.write_bytes(b"first")
+    real = checkpoint.sha256_of
+    monkeypatch.setattr(checkpoint, "sha256_of", lambda path: read.append(path) or real(path))
+    assert begun(tmp_path, file, meanwhile=b"made anew") == {"image_checkpoint": digest(b"first")}
+    assert read == [file]
+    kept = torch.load(tmp_path / "last.pt", weights_only=True)["_run"]["checkpoints"]
+    assert kept == {"image_checkpoint": digest(b"first")}
+
+
+def test_a_run_is_not_continued_from_another_start(tmp_path):
+    file = tmp_path / "first.pt"
+    file.write_bytes(b"first")
+    begun(tmp_path, file, meanwhile=b"made anew")
+    with pytest.raises(UserError) as fault:
+        begun(tmp_path, file, resume=True, epochs=3)
+    assert str(fault.value) == (
+        f"{tmp_path / 'last.pt'}: the run began with other files (image_checkpoint {file} has SHA-256 "
+        f"{digest(b'made anew')[:16]}, then {digest(b'first')[:16]}); put them back, or give another --output_dir"
+    )
+    file.unlink()
+    with pytest.raises(UserError, match="has SHA-256 of no file, then "):
+        begun(tmp_path, file, resume=True, epochs=3)
+    file.write_bytes(b"first")
+    assert begun(tmp_path, file, resume=True, epochs=3, meanwhile=b"and") == {"image_checkpoint": digest(b"first")}
+
+
+def test_a_run_from_before_the_start_was_kept_is_continued_and_claims_none(tmp_path):
+    file = tmp_path / "first.pt"
+    file.write_bytes(b"first")
+    begun(tmp_path, file)
+    content = torch.load(tmp_path / "last.pt", weights_only=True)
+    del content["_run"]["checkpoints"]
+    torch.save(content, tmp_path / "last.pt")
+    file.write_bytes(b"made anew")
+    assert begun(tmp_path, file, resume=True, epochs=3) is None
+    assert begun(tmp_path, file, resume=True, epochs=4) is None
 
 
 def test_the_model_of_an_earlier_run_is_kept(tmp_path):

@@ -12,6 +12,8 @@ import torch
 from common.bundle import bundle_folder
 from common.datasets import phantoms
 from common.engines.checkpoint import provenance
+from common.errors import UserError
+from common.networks.checkpoints import SHIPPED
 from common.runtime import reproduce
 from common.runtime.workflow import run_bundle
 from tools.__main__ import main
@@ -273,6 +275,61 @@ def test_a_second_stage_is_told_where_the_first_ones_weights_are(data, tmp_path,
     _, table, err = again(capfd, run, data, tmp_path / "b", *option)
     assert "is another file than the run began with" in err
     assert "identical" not in table["verdict"] and "should give the same bits" not in table["verdict"]
+
+    # a sidecar of before the content was noted
+    sidecar = json.loads((run / "model.json").read_text())
+    del sidecar["checkpoints"]
+    (run / "model.json").write_text(json.dumps(sidecar))
+    refused(capfd, f"model.json: began with {first / 'model.pt'}, which is not there; say where it is now: "
+            "--image-checkpoint FILE", run, data, tmp_path / "c")  # fmt: skip
+    _, table, err = again(capfd, run, data, tmp_path / "c", *option)
+    assert err.count("warning: ") == 1
+    assert (
+        f"warning: image_checkpoint: the run began with {first / 'model.pt'} and did not note what that held: whether "
+        f"{option[1]} holds the same cannot be checked\n"
+    ) in err
+    assert "identical" not in table["verdict"] and "should give the same bits" not in table["verdict"]
+
+
+def test_a_name_and_a_folder_need_not_be_the_same(copy, data, tmp_path, capfd):
+    """The run began with a name, of which nothing is noted."""
+    folder = Path(shutil.copytree(SHIPPED["compact"], tmp_path / "encoder"))
+    metric = json.loads((copy / "model.json").read_text())["value"]
+    change(copy, value=metric + 0.004)
+    _, table, _ = again(capfd, copy, data, tmp_path / "a")
+    assert table["verdict"].startswith("not reproduced: the same commit, versions and kind of machine")
+    code, table, err = again(capfd, copy, data, tmp_path / "b", "--text-checkpoint", str(folder))
+    assert (code, table["verdict"]) == (0, "reproduced: val_dice is within 0.005")
+    assert err.count("warning: ") == 1
+    assert (
+        "warning: text_checkpoint: the run began with compact and did not note what that held: whether "
+        f"{folder} holds the same cannot be checked\n"
+    ) in err
+
+
+@pytest.mark.parametrize(
+    ("name", "is_path"),
+    [
+        ("facebook/convnext-tiny-224", False),
+        ("timm/resnet101_clip.openai", False),
+        ("encoders/convnext", False),  # may be a name
+        ("first/model.pt", True),
+        ("weights.safetensors", True),
+        ("/encoders/convnext", True),
+    ],
+)
+def test_only_what_is_a_path_has_to_be_there(run, data, tmp_path, name, is_path):
+    found = reproduce.recorded(run)
+    found.sidecar["config"]["image_checkpoint"] = name
+
+    def prepare():
+        return reproduce.prepared(found, bundle_folder("unet"), data, tmp_path / "again")
+
+    if is_path:
+        with pytest.raises(UserError, match=f"began with {name}, which is not there; say where it is now: --image-"):
+            prepare()
+    else:
+        assert prepare()["image_checkpoint"] == name
 
 
 def test_a_run_that_began_with_nothing_takes_no_weights(run, data, tmp_path, capfd):
