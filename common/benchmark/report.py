@@ -240,13 +240,14 @@ def _block_of_conditions(filled: Filled, words: Mapping[str, str], what: str, no
 def block_of_subsets(filled: Filled, subsets: Mapping[str, Mapping[str, Mapping[str, Any] | None]]) -> Block | None:
     """Dice on parts of the images: ``subsets[line][part]`` is a summary."""
     names = list(dict.fromkeys(name for parts in subsets.values() for name in parts))
+    seeds = {line.row.name: len(line.seeds) for line in filled.scored}  # whose images a summary counts all
     rows = []
     for line, parts in subsets.items():
         row: dict[str, Any] = {"row": line}
         for name in names:
             summary = parts.get(name)
             if summary:
-                row[f"{name} ({summary['images']})"] = both(summary)
+                row[f"{name} ({summary['images'] // seeds[line]})"] = both(summary)
         rows.append(row)
     if not rows:
         return None

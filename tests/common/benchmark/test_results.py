@@ -21,6 +21,7 @@ from common.benchmark.report import (
     block_of_degradations,
     block_of_degraded_tests,
     block_of_scores,
+    block_of_subsets,
     block_of_tests,
 )
 from common.benchmark.results import fill, flat
@@ -158,6 +159,20 @@ def test_one_rows_seeds_decide_on_no_other_rows(tmp_path):
     (filled,) = fill(tmp_path, [table], SCALES["C"], (0, 1))
     assert filled.tests["SSA"]["micro"]["verdict"] == "second higher"  # though one of BiCLIP's seeds failed to learn
     assert filled.tests["BiCLIP"]["micro"]["verdict"] == "no difference seen"
+
+
+def test_rows_of_one_and_of_two_seeds_share_the_columns_of_parts(tmp_path):
+    table = tables(["main-qata"])[0]
+    cells = table.cells(SCALES["C"], (0, 1))
+    for name, seeds in {"MMI-UNet": (0, 1), "SSA": (0,)}.items():
+        for seed in seeds:
+            ((folder, cell),) = prepare(tmp_path, [cells[name][seed]]).items()
+            done(folder, cell, 6)
+    (filled,) = fill(tmp_path, [table], SCALES["C"], (0, 1))
+    parts = {line.row.name: {"small lesions": summarise([r for s in line.rows() for r in s])} for line in filled.scored}
+    block = block_of_subsets(filled, parts)
+    assert block.columns == ("row", "small lesions (12)")
+    assert [row["row"] for row in block.rows] == ["MMI-UNet", "SSA"]
 
 
 def test_a_row_that_has_nothing_to_be_tested_against_says_so(tmp_path):
