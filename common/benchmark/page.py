@@ -15,7 +15,7 @@ from PIL import Image
 
 from common.benchmark import plots
 from common.benchmark.cells import OWN
-from common.benchmark.protocols import Scale
+from common.benchmark.protocols import MAIN, Scale
 from common.benchmark.report import (
     Block,
     absent,
@@ -63,7 +63,7 @@ def blocks(
         drawn = [plots.bars(one)] if one.scored else []
         if one.table.curve and (line := plots.curve(one)):
             drawn.append(line)
-        if one.table.key.startswith("main-") and (line := plots.reliability(one.scored)):
+        if one.table.key.startswith(MAIN) and (line := plots.reliability(one.scored)):
             drawn.append(line)
         found.append((block_of_scores(one), drawn))
         parts = subsets.get(one.table.key, {})

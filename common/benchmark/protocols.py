@@ -73,6 +73,7 @@ OF_DATA = (
     "laterality", "grammar", "captions", "image_size", "train_limit", "val_limit", "splits", "data_seed",
     "text_checkpoint",
 )  # fmt: skip
+MAIN = "main-"  # begins the keys of tables of methods: reports have parts of the images, costs and pictures of them
 OTHER = "other than usual"  # captions of a row: those that the scale's trainings do not have
 
 

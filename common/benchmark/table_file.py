@@ -42,11 +42,11 @@ from typing import Any
 from monai.bundle import ConfigComponent
 
 from common.benchmark.cells import CONDITIONS, CONTROLS, DEGRADED, OWN
-from common.benchmark.protocols import DATASETS, PROTOCOLS, SCALES, Row, Table, stage_one, tables
+from common.benchmark.protocols import DATASETS, MAIN, PROTOCOLS, SCALES, Row, Table, stage_one, tables
 from common.bundle import BUNDLES, bundle_folder, is_code
 from common.datasets.splits import FRACTIONS
 from common.errors import UserError
-from common.runtime.reproduce import _code
+from common.runtime.reproduce import code_of, code_of_bundle
 from common.runtime.workflow import merged_config
 
 _TABLE = {
@@ -58,7 +58,6 @@ _ROW = {
 }  # fmt: skip
 _CURVES = ("fraction", "degrade")
 _LONGEST = 60  # characters of a row's name
-_METHODS = "main-"  # begins the keys of the project's tables of methods, which reports treat apart
 
 _OURS, _ALIKE = "the benchmark sets it: leave it out", "all rows are scored alike: leave it out"
 _SET = {  # what no override takes -> what to do
@@ -117,8 +116,8 @@ def read_table(path: Path) -> Table:
     _check(where, items, _TABLE, ("dataset", "rows"))
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", path.stem):
         raise UserError(f"{where}: name the file with a-z, 0-9, '_', '-' and '.' alone: it is the table's key")
-    if path.stem.startswith(_METHODS):
-        raise UserError(f"{where}: {_METHODS}... is a name of the project's own tables; give the file another name")
+    if path.stem.startswith(MAIN):
+        raise UserError(f"{where}: {MAIN}... is a name of the project's own tables; give the file another name")
     if items["dataset"] not in DATASETS:
         raise UserError(f"{where}: dataset {items['dataset']!r} is unknown; use one of {', '.join(DATASETS)}")
     for name in _texts(where, items, "evaluations"):
@@ -275,9 +274,8 @@ def _check_override(
             )
         if is_code(value):
             raise UserError(f"{where}: {name}: a value that starts with $, % or @ is not taken; write the value itself")
-    files = sorted((folder / "configs").glob("*.json"))
-    known = {text for file in files for _, text in _code(json.loads(file.read_text(encoding="utf-8")))}
-    for name, text in _code(override):
+    known = code_of_bundle(folder)
+    for name, text in code_of(override):
         if text not in known:
             raise UserError(
                 f"{where}: {name} {text!r:.80} is in no configuration of {folder.name}; use one that is in its configs"
@@ -295,8 +293,10 @@ def _check_override(
 def _at(place: Any, parts: Sequence[str]) -> Any:
     """What a configuration has at an id's parts; None where it has nothing."""
     for part in parts:
-        items = dict(enumerate(place)) if isinstance(place, list) else place
-        place = items.get(int(part) if isinstance(place, list) else part) if isinstance(items, Mapping) else None
+        if isinstance(place, list):
+            place = dict(enumerate(place)).get(int(part)) if part.isdecimal() else None
+        else:
+            place = place.get(part) if isinstance(place, Mapping) else None
     return place
 
 
@@ -354,12 +354,9 @@ def unknown_ids(config: Mapping[str, Any], ids: Iterable[str]) -> list[str]:
     return [name for name in ids if not _has(config, re.split("::|#", name))]
 
 
-def _has(place: Any, parts: list[str]) -> bool:
-    first, *rest = parts
+def _has(config: Mapping[str, Any], parts: Sequence[str]) -> bool:
+    *above, last = parts
+    place = _at(config, above)
     if isinstance(place, list):
-        return first.isdecimal() and int(first) < len(place) and (not rest or _has(place[int(first)], rest))
-    if not isinstance(place, Mapping):
-        return False
-    if first not in place:
-        return "_target_" in place and not rest
-    return not rest or _has(place[first], rest)
+        return last.isdecimal() and int(last) < len(place)
+    return isinstance(place, Mapping) and (last in place or "_target_" in place)

@@ -123,7 +123,8 @@ def check_data(output: Path, data: Mapping[str, Path]) -> None:
         UserError: a data set is another than that which an earlier command had.
     """
     path = output / "data.json"
-    known = read_json(path)
+    before = read_json(path)
+    known = dict(before)
     for name, root in data.items():
         try:
             listing = list_dataset(name, root)
@@ -141,7 +142,7 @@ def check_data(output: Path, data: Mapping[str, Path]) -> None:
                 f"{root}: is other data than the trainings in {output} are of ({_versus(now, then)}); give another "
                 "--output"
             )
-    if known != read_json(path):
+    if known != before:
         write_text(path, json.dumps(known, indent=4) + "\n")
 
 

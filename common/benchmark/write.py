@@ -9,7 +9,7 @@ from typing import Any
 
 from common.benchmark.cost import cost
 from common.benchmark.page import fill_documents, picture_of_cases, write_results
-from common.benchmark.protocols import DATASETS, PROTOCOLS, Scale, Table, tables
+from common.benchmark.protocols import DATASETS, MAIN, PROTOCOLS, Scale, Table, tables
 from common.benchmark.results import Filled, Line, fill
 from common.benchmark.statistics import stratified
 from common.benchmark.subsets import split_rows
@@ -17,8 +17,6 @@ from common.benchmark.work import read_json
 from common.bundle import BUNDLES, bundle_folder
 from common.datasets import load_dataset
 from common.files import write_text
-
-_MAIN = "main-"  # tables with parts of the images, networks' costs and pictures
 
 
 def write(
@@ -55,7 +53,7 @@ def write(
         others = [table for table in tables(list(PROTOCOLS)) if table.key not in asked]
         # a few rows alone, of trainings that another table asked for, are no table
         filled += [one for one in fill(output, others, scale, seeds, data) if len(one.scored) == len(one.lines)]
-    main = [one for one in filled if one.table.key.startswith(_MAIN) and one.scored]
+    main = [one for one in filled if one.table.key.startswith(MAIN) and one.scored]
     subsets: dict[str, Any] = {}
     cases: dict[str, Any] = {}
     for one in main:

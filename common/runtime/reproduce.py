@@ -188,9 +188,8 @@ def check_code(run: Recorded, bundle: Path) -> None:
     Raises:
         UserError: it names one that no configuration of the bundle has.
     """
-    files = sorted((bundle / "configs").glob("*.json"))
-    known = {text for file in files for _, text in _code(json.loads(file.read_text(encoding="utf-8")))} | _HARMLESS
-    for name, text in _code(run.config):
+    known = code_of_bundle(bundle) | _HARMLESS
+    for name, text in code_of(run.config):
         if text not in known:
             raise UserError(
                 f"{run.path}: config::{name} would run {text!r:.80}, which no configuration of {bundle.name} does; "
@@ -198,7 +197,13 @@ def check_code(run: Recorded, bundle: Path) -> None:
             )
 
 
-def _code(item: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def code_of_bundle(bundle: Path) -> set[str]:
+    """All that the configurations of a bundle execute, look up or read from a file."""
+    files = (bundle / "configs").glob("*.json")
+    return {text for file in files for _, text in code_of(json.loads(file.read_text(encoding="utf-8")))}
+
+
+def code_of(item: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """(id, text) of all that MONAI's parser executes, looks up or reads from a file."""
     if isinstance(item, Mapping):
         for key, value in item.items():
@@ -206,10 +211,10 @@ def _code(item: Any, name: str = "") -> Iterator[tuple[str, str]]:
             if re.split("::|#", str(key))[-1] == "_target_":  # also the id of one, as overlays have it
                 yield below, str(value)
             else:
-                yield from _code(value, below)
+                yield from code_of(value, below)
     elif isinstance(item, Sequence) and not isinstance(item, str):
         for number, value in enumerate(item):
-            yield from _code(value, f"{name}::{number}")
+            yield from code_of(value, f"{name}::{number}")
     elif isinstance(item, str) and item.startswith(("$", "%")):
         yield name, item
 
